@@ -1,0 +1,234 @@
+"""Where batches run: slots that Batchers take turns in. Slots: event loop. Work: the model thread.
+
+Guarantees
+----------
+- Turns are granted in the order they were asked for. A Batcher that wants another turn asks again,
+  behind the others: so several Batchers of one device share it fairly, batch by batch.
+- A turn is only permission. What runs in it is decided when it is granted, not when it was asked
+  for, so that batches keep growing while the device is busy.
+- The model threads of `ThreadExecutor` are daemons: a function that hangs cannot keep the
+  process from exiting (`concurrent.futures` joins its threads at exit, and would).
+
+Assumption: all Batchers that share an executor live on one event loop.
+"""
+
+import asyncio
+import contextvars
+import queue
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+class Outcome(NamedTuple):
+    """How a call ended: what it returned, or the `error` it raised; and the seconds it took."""
+
+    returned: Any
+    error: BaseException | None
+    run_time: float
+
+
+Function: TypeAlias = Callable[[Any], Any]
+"""What an executor runs: `run_batch`, or a function that loads a model. Types are its user's."""
+
+Done: TypeAlias = Callable[[Outcome], None]
+
+Work: TypeAlias = tuple[Function, Any, Done]
+
+
+def call(function: Function, argument: object, clock: Callable[[], float]) -> Outcome:
+    """Turn whatever `function(argument)` does into an Outcome; never raises. Any thread."""
+    started = clock()
+    try:
+        returned = function(argument)
+    except BaseException as error:  # noqa: BLE001 - SystemExit in a model must not end its thread
+        return Outcome(None, error, clock() - started)
+    return Outcome(returned, None, clock() - started)
+
+
+class Executor(ABC):
+    """Runs functions in a fixed number of slots. Subclass it to run them elsewhere."""
+
+    def __init__(self, slots: int = 1) -> None:
+        if slots < 1:
+            msg = f"an executor needs at least 1 slot, not {slots}"
+            raise ValueError(msg)
+        self.slots: Final = slots
+        self._free = slots
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._users = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def free_slots(self) -> int:
+        """Slots in which nothing runs and that are promised to nobody."""
+        return self._free
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to use this executor; the first user starts it and binds it to its event loop."""
+        if self._users and self._loop is not loop:
+            msg = f"{self!r} is in use on another event loop: share it within one loop only"
+            raise RuntimeError(msg)
+        if not self._users and self._free != self.slots:
+            msg = f"{self!r} was stopped while a function ran, which has not come back"
+            raise RuntimeError(msg)
+        self._loop = loop
+        self._users += 1
+        if self._users == 1:
+            self._start(loop)
+
+    def detach(self) -> None:
+        """Stop using it; after its last user the executor stops, and may be used anew."""
+        self._users -= 1
+        if not self._users:
+            self._stop()
+
+    def acquire(self, granted: Callable[[], None]) -> bool:
+        """Take a slot now (True), or be called once when one has been kept for you (False)."""
+        if self._free:
+            self._free -= 1
+            return True
+        self._waiting.append(granted)
+        return False
+
+    def release(self) -> None:
+        """Give a slot back: to whoever has waited longest, else it becomes free."""
+        if self._waiting:
+            self._waiting.popleft()()
+        else:
+            self._free += 1
+
+    @abstractmethod
+    def run(self, function: Function, argument: object, done: Done) -> None:
+        """Start `function(argument)` in a slot taken before; then `done(outcome)`, on the loop.
+
+        `done` is called once, after `run` has returned.
+        """
+
+    async def call(self, function: Callable[[A], R], argument: A) -> R:
+        """Run any function in a turn of its own, such as one that loads a model.
+
+        Cancelling the caller does not stop a function that has begun.
+        """
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[R] = loop.create_future()
+
+        def granted() -> None:
+            if ended.done():
+                self.release()
+            else:
+                self.run(function, argument, done)
+
+        def done(outcome: Outcome) -> None:
+            self.release()
+            if ended.done():
+                return
+            if outcome.error is not None:
+                ended.set_exception(outcome.error)
+            else:
+                ended.set_result(outcome.returned)
+
+        self.attach(loop)
+        try:
+            if self.acquire(granted):
+                granted()
+            return await ended
+        finally:
+            self.detach()
+
+    def runs_current_thread(self) -> bool:
+        """Whether the caller is inside a function that runs here, on a thread of its own."""
+        return False
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:  # noqa: B027 - need not do a thing
+        """Get ready to run."""
+
+    def _stop(self) -> None:  # noqa: B027 - need not do a thing
+        """Let go of threads and the like; what still runs may end, nobody waits for it."""
+
+
+class ThreadExecutor(Executor):
+    """Dedicated, named daemon threads, one for each slot. The default is one: the model thread."""
+
+    def __init__(self, slots: int = 1, *, name: str = "model") -> None:
+        super().__init__(slots)
+        self.name: Final = name
+        self._inbox: queue.SimpleQueue[Work | None]
+        self._threads: list[threading.Thread] = []
+
+    def run(self, function: Function, argument: object, done: Done) -> None:
+        """Hand over to a model thread."""
+        self._inbox.put((function, argument, done))
+
+    def runs_current_thread(self) -> bool:
+        """Whether this is one of the model threads."""
+        return threading.current_thread() in self._threads
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        # A new inbox for each start: a thread that hangs when it is stopped keeps the old one.
+        self._inbox = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(
+                target=_work_off,
+                args=(loop, self._inbox),
+                name=self.name if self.slots == 1 else f"{self.name}-{number}",
+                daemon=True,
+            )
+            for number in range(self.slots)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _stop(self) -> None:
+        for _ in self._threads:
+            self._inbox.put(None)
+        self._threads = []
+
+
+def _work_off(loop: asyncio.AbstractEventLoop, inbox: "queue.SimpleQueue[Work | None]") -> None:
+    """Run what comes in until told to stop. On a model thread."""
+    while (work := inbox.get()) is not None:
+        function, argument, done = work
+        outcome = call(function, argument, time.perf_counter)
+        try:
+            loop.call_soon_threadsafe(done, outcome)
+        except RuntimeError:
+            return  # The loop was closed meanwhile: nobody is left to answer.
+        # An idle thread must keep neither the last batch nor its results alive.
+        del work, function, argument, done, outcome
+
+
+class LoopExecutor(Executor):
+    """Runs coroutine functions on the event loop itself: remote models, GPU clients."""
+
+    def __init__(self, slots: int = 1) -> None:
+        super().__init__(slots)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def run(self, function: Function, argument: object, done: Done) -> None:
+        """Start a task, in a context of its own: it inherits nothing from whoever came last."""
+        task = asyncio.get_running_loop().create_task(
+            self._await(function, argument, done), context=contextvars.Context()
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    async def _await(self, function: Function, argument: object, done: Done) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        returned = error = None
+        try:
+            returned = await function(argument)
+        except BaseException as raised:  # noqa: BLE001 - however it ends, its callers must hear of it
+            error = raised
+        done(Outcome(returned, error, loop.time() - started))
