@@ -1,0 +1,1 @@
+"""Frameworks that carry exchanges to the front and answers back. Thin, and nothing but that."""

@@ -1,0 +1,41 @@
+"""An aiohttp `Application` around the front, to be mounted into somebody else's. Event loop."""
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from server.adapters.aiohttp_body import answer
+from server.app import Application
+from server.config import Config
+
+_TAIL = "/{tail:.*}"
+
+
+def create_app(config: Config | None = None) -> web.Application:
+    """Make an application that serves models: run it, or mount it with `add_subapp`.
+
+        outer.add_subapp("/models/", create_app(Config(...)))
+
+    Models are loaded when the outer application starts up, and drained when it cleans up. Their
+    URLs begin with the prefix they are mounted under. So that the rows of clients who disconnect
+    leave the queue, run the outer application with `handler_cancellation=True`.
+    """
+    config = config or Config()
+    application = Application(config)
+
+    async def lifetime(_: web.Application) -> AsyncIterator[None]:
+        await application.start()
+        yield
+        await application.drain()
+
+    async def handle(request: web.Request) -> web.Response:
+        # `add_subapp` has put its prefix before our only resource.
+        prefix = resource.canonical.removesuffix("/{tail}")
+        target = request.raw_path.removeprefix(prefix)
+        return await answer(request, target, application.front, config.max_body_size)
+
+    app = web.Application()
+    resource = app.router.add_resource(_TAIL)
+    resource.add_route("*", handle)
+    app.cleanup_ctx.append(lifetime)
+    return app

@@ -1,0 +1,61 @@
+"""An exchange over aiohttp: reads the body, writes the answer; for both adapters. Event loop."""
+
+from typing import Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import BaseRequest, Response
+
+from server.errors import DecodeError, ServingError, TooLarge
+from server.exchange import Answer, Exchange
+from server.front import Front
+
+_NO_BODY: Final = b""
+
+
+async def answer(request: BaseRequest, target: str, front: Front, max_body_size: int) -> Response:
+    """Have the front answer one request of aiohttp's."""
+    exchange = Exchange(request.method, target, request.headers, _NO_BODY)
+    try:
+        exchange.body = await _read(request, max_body_size)
+    except ServingError as error:
+        told = front.refuse(exchange, error)
+        # What was not read of the body must not be taken for the next request.
+        told.close = True
+    else:
+        told = await front.handle(exchange)
+    return _response(told)
+
+
+async def _read(request: BaseRequest, limit: int) -> bytes:
+    """The whole body, inflated. TooLarge, DecodeError."""
+    if not request.body_exists:
+        return _NO_BODY
+    content = request.content
+    try:
+        body = await content.readany()
+        if not content.at_eof():
+            parts = [body]
+            size = len(body)
+            while size <= limit and not content.at_eof():
+                parts.append(await content.readany())
+                size += len(parts[-1])
+            body = b"".join(parts)
+    except (web.RequestPayloadError, HttpProcessingError) as error:
+        msg = f"the body cannot be read: {error}"
+        raise DecodeError(msg) from error
+    if len(body) > limit:
+        msg = f"the body is larger than the {limit} bytes that this server reads"
+        raise TooLarge(msg)
+    return body
+
+
+def _response(told: Answer) -> Response:
+    response = Response(
+        body=told.body,
+        status=told.status,
+        headers={"Content-Type": told.content_type, **told.headers},
+    )
+    if told.close:
+        response.force_close()
+    return response

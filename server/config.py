@@ -1,0 +1,100 @@
+"""What an operator can choose: for the whole server, and for each model. Pure.
+
+Every value is checked when a configuration is made; ConfigError names the option.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from server.demo import DIGITS
+
+
+class ConfigError(ValueError):
+    """An option has a value it cannot have; the message names both."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """One model to serve.
+
+    name
+        What clients call it, in URLs and metrics.
+    path
+        A SavedModel, or a base folder with numbered version folders; the highest is served.
+    max_batch_size
+        Most rows that run together. Raise it while the model's time for a batch grows slower than
+        the batch; the model's memory for a batch grows with it.
+    batch_timeout
+        Seconds that a request may wait for company while the model is idle. 0 never waits:
+        batches form while the model is busy. Raise it only if the model gains much from batches at
+        low load.
+    max_queue_size
+        Most rows that may wait; beyond it clients are answered 503. As many as the model runs in
+        the time that clients are ready to wait.
+    """
+
+    name: str
+    path: Path
+    max_batch_size: int = 64
+    batch_timeout: float = 0.0
+    max_queue_size: int = 16384
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            msg = "a model needs a name"
+            raise ConfigError(msg)
+        _at_least("max_batch_size", self.max_batch_size, 1)
+        _at_least("max_queue_size", self.max_queue_size, 1)
+        _at_least("batch_timeout", self.batch_timeout, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole server.
+
+    models
+        What to serve; names are unique. The bundled model of handwritten digits by default.
+    host, port
+        Where to listen; only this machine by default. Port 0 lets the system choose.
+    max_body_size
+        Most bytes of a request's body; beyond it clients are answered 413.
+    drain_delay
+        Seconds between SIGTERM and closing the port. Meanwhile `/readyz` and new requests are
+        answered 503, so that load balancers and clients go elsewhere without a reset connection.
+        With a load balancer: longer than the interval of its health checks.
+    drain_timeout
+        Seconds that accepted requests have to finish after SIGTERM; what is left then fails.
+    log_level
+        debug, info, warning or error.
+    """
+
+    models: tuple[ModelConfig, ...] = field(
+        default_factory=lambda: (ModelConfig("digits", DIGITS),)
+    )
+    host: str = "127.0.0.1"
+    port: int = 8501
+    max_body_size: int = 64 * 2**20
+    drain_delay: float = 1.0
+    drain_timeout: float = 30.0
+    log_level: str = "info"
+
+    def __post_init__(self) -> None:
+        names = [model.name for model in self.models]
+        for name in names:
+            if names.count(name) > 1:
+                msg = f"two models are named {name!r}: names must differ"
+                raise ConfigError(msg)
+        if not names:
+            msg = "there is no model to serve"
+            raise ConfigError(msg)
+        _at_least("port", self.port, 0)
+        _at_least("max_body_size", self.max_body_size, 1)
+        _at_least("drain_delay", self.drain_delay, 0)
+        _at_least("drain_timeout", self.drain_timeout, 0)
+
+
+def _at_least(name: str, value: float, least: int) -> None:
+    if not math.isfinite(value) or value < least:
+        msg = f"{name} must be at least {least}, not {value}"
+        raise ConfigError(msg)

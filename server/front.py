@@ -1,0 +1,105 @@
+"""The front: every request of every protocol comes through `handle`. Event loop.
+
+It knows no framework. It routes on the raw target, lets the protocol decode, the endpoint infer and
+the protocol encode, and counts the answer. Whatever was not foreseen is a 500 and a log entry with
+its traceback, here and nowhere else.
+"""
+
+import enum
+from typing import Final
+
+import structlog
+
+from server.errors import Internal, ServingError, Unavailable
+from server.exchange import Answer, Exchange
+from server.inference import Infer, ModelStatus
+from server.metrics import CONTENT_TYPE, Metrics
+from server.protocols import PROTOCOLS
+from server.protocols.protocol import Protocol
+from server.repository import Repository
+
+log: Final = structlog.get_logger("server.front")
+
+
+class Phase(enum.Enum):
+    """Where the whole server is in its life."""
+
+    STARTING = "the server is starting"
+    READY = "ready"
+    DRAINING = "the server is shutting down"
+
+
+class Front:
+    """Answers exchanges, from the first connection to the last."""
+
+    def __init__(self, repository: Repository, metrics: Metrics) -> None:
+        self.phase = Phase.STARTING
+        self._repository = repository
+        self._metrics = metrics
+
+    async def handle(self, exchange: Exchange) -> Answer:
+        """Answer one request; raises nothing but CancelledError, when the client has gone."""
+        for protocol in PROTOCOLS:
+            if exchange.target.startswith(protocol.prefix):
+                return await self._speak(protocol, exchange)
+        return self._own_page(exchange)
+
+    def refuse(self, exchange: Exchange, error: ServingError) -> Answer:
+        """Answer a request whose body could not be read, in its own protocol's words."""
+        for protocol in PROTOCOLS:
+            if exchange.target.startswith(protocol.prefix):
+                return self._told("", protocol, protocol.error(error))
+        return Answer(error.code.http_status, str(error).encode(), "text/plain; charset=utf-8")
+
+    async def _speak(self, protocol: Protocol, exchange: Exchange) -> Answer:
+        model = ""
+        try:
+            operation = protocol.route(exchange.method, exchange.target)
+            name = operation.address.name
+            if self._repository.knows(name):
+                model = name
+            if isinstance(operation, Infer):
+                answer = await self._infer(protocol, operation, exchange)
+            elif isinstance(operation, ModelStatus):
+                answer = protocol.status(self._repository.states(operation.address))
+            else:
+                answer = protocol.metadata(self._repository.find(operation.address))
+        except ServingError as error:
+            answer = protocol.error(error)
+            if isinstance(error, Internal):
+                log.exception("inference failed", model=model)
+            elif isinstance(error, Unavailable) and self.phase is Phase.DRAINING:
+                answer.close = True
+        except Exception:
+            log.exception("a request met a defect of this server", target=exchange.target)
+            answer = protocol.error(Internal("internal error; the server's log has the details"))
+        return self._told(model, protocol, answer)
+
+    async def _infer(self, protocol: Protocol, operation: Infer, exchange: Exchange) -> Answer:
+        if self.phase is Phase.DRAINING:
+            raise Unavailable(self.phase.value)
+        request = protocol.decode(operation, exchange, self._repository.find)
+        response = await self._repository.endpoint(request.model).infer(request)
+        return protocol.encode(request, response)
+
+    def _told(self, model: str, protocol: Protocol, answer: Answer) -> Answer:
+        self._metrics.count_answer(model, protocol.name, answer.status)
+        return answer
+
+    def _own_page(self, exchange: Exchange) -> Answer:
+        """Pages about the server itself: for probes and Prometheus, in plain text."""
+        path = exchange.target.partition("?")[0]
+        if path not in ("/livez", "/readyz", "/metrics"):
+            return _text(404, f"nothing is served at {path}")
+        if exchange.method not in ("GET", "HEAD"):
+            return _text(405, f"{path} takes GET only, not {exchange.method}")
+        if path == "/livez":
+            return _text(200, "alive")
+        if path == "/readyz":
+            ready = self.phase is Phase.READY
+            return _text(200 if ready else 503, self.phase.value)
+        return Answer(200, self._metrics.scrape(), CONTENT_TYPE)
+
+
+def _text(status: int, words: str) -> Answer:
+    return Answer(status, words.encode() + b"\n", "text/plain; charset=utf-8")

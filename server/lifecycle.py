@@ -1,0 +1,52 @@
+"""The life of the server: open the port, load, be ready, drain, close. Event loop."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+
+from server.adapters.aiohttp_server import HttpServer
+from server.app import Application
+from server.config import Config
+from server.errors import StartupError
+
+log: Final = structlog.get_logger("server.lifecycle")
+
+
+async def serve(config: Config, stop: asyncio.Event, announce: Callable[[str], None]) -> None:
+    """Open the port, load, announce the URL, serve until `stop` is set, drain. StartupError.
+
+    The port is open while models load, so that `/livez` answers and `/readyz` says not yet.
+    """
+    application = Application(config)
+    http = HttpServer(application.front, config.max_body_size)
+    try:
+        url = await http.open(config.host, config.port)
+    except OSError as error:
+        msg = f"cannot listen on {config.host}:{config.port}: {error.strerror or error}"
+        raise StartupError(msg) from error
+    try:
+        if await _ended_first(application.start(), stop):
+            announce(url)
+            await stop.wait()
+            log.info("draining", delay=config.drain_delay, timeout=config.drain_timeout)
+            # Clients and load balancers learn from answers, not from resets, that this server goes:
+            # closing the port at once would reset whatever waits in its backlog.
+            await asyncio.gather(application.drain(), asyncio.sleep(config.drain_delay))
+    finally:
+        await http.close(config.drain_timeout)
+    log.info("stopped")
+
+
+async def _ended_first(start: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Run the start-up; False, and it is given up, if `stop` comes before its end."""
+    starting = asyncio.create_task(start)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not starting.done():
+        starting.cancel()
+        return False
+    await starting
+    return True

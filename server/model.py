@@ -1,0 +1,21 @@
+"""What a loaded model is to the server, whatever its format. Called on the model thread."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from server.signature import Signature, Tensors
+
+
+class InputRejected(ValueError):
+    """The model itself refused its input, of a valid dtype and shape: the client's mistake."""
+
+
+class Model(Protocol):
+    """A model in memory. Everything but `signatures` is called on the model thread only."""
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Its functions by name; batchable as far as their shapes tell."""
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        """Run one signature on tensors that were validated against it. InputRejected."""

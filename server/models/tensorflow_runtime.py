@@ -1,0 +1,44 @@
+"""TensorFlow, imported once and told how to behave before it starts. Model thread."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+LOG_LEVEL: Final = "TF_CPP_MIN_LOG_LEVEL"
+
+
+@contextmanager
+def _without_start_up_notes() -> Iterator[None]:
+    """Keep what TensorFlow writes to standard error while it starts from a server's log.
+
+    Some lines about CPU features and absent GPUs come before its own log level holds, so the file
+    descriptor itself is turned away; an error shows them after all. An operator who sets the log
+    level wants to see them.
+    """
+    if LOG_LEVEL in os.environ:
+        yield
+        return
+    os.environ[LOG_LEVEL] = "2"
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            notes.seek(0)
+            os.write(kept, notes.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+with _without_start_up_notes():
+    import tensorflow as tf
+
+    # Looks for devices, which has its own notes to write.
+    tf.config.list_logical_devices()
+
+__all__ = ["tf"]

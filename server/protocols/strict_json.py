@@ -1,0 +1,106 @@
+"""JSON as the inference protocols read and write it: strict, but for NaN and the infinities. Pure.
+
+    reading   RFC 8259, and the bare tokens NaN, Inf, Infinity and their negatives; at most 1,000
+              levels of nesting; integers beyond 64 bits become floats; numbers beyond a double,
+              lone surrogates and bytes after the value are errors.
+    writing   floats by the fewest digits that read back as the same float of their own width
+              (0.2, not 0.20000000298023224), NaN and the infinities as bare tokens.
+
+orjson does both but for the tokens, which it neither reads nor writes: for those alone the standard
+library parses again, after orjson has found everything else to be in order.
+"""
+
+import json
+import math
+import re
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from server.errors import DecodeError
+
+MAX_NESTING: Final = 1000
+
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|-?(?:NaN|Inf(?:inity)?)\b', re.DOTALL)
+_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+def loads(body: bytes) -> Any:
+    """Parse one JSON value. DecodeError."""
+    body = body.removeprefix(_BOM)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if b"NaN" in body or b"Inf" in body:
+            return _loads_with_tokens(body)
+        if _nesting(body) > MAX_NESTING:
+            msg = f"the JSON body nests deeper than {MAX_NESTING} levels"
+            raise DecodeError(msg) from None
+        raise _not_json(body, error) from None
+
+
+def dumps(array: NDArray[Any]) -> bytes:
+    """Write an array of numbers or booleans as nested lists."""
+    # orjson knows NumPy's scalars and arrays, but not arrays without dimensions.
+    value = np.ascontiguousarray(array) if array.ndim else array[()]
+    written = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    # It writes null for what JSON has no number for, and nothing else is null among numbers: looking
+    # for it is much cheaper than asking every element whether it is finite.
+    if b"null" in written:
+        return json.dumps(_shortest(array), separators=(",", ":")).encode()
+    return written
+
+
+def _loads_with_tokens(body: bytes) -> Any:
+    # Outside of strings, where the alternative that matches strings keeps it from looking.
+    found = False
+
+    def as_zero(match: re.Match[bytes]) -> bytes:
+        nonlocal found
+        if match[0].startswith(b'"'):
+            return match[0]
+        found = True
+        return b"0"
+
+    def as_python(match: re.Match[bytes]) -> bytes:
+        return match[0] + b"inity" if match[0].endswith(b"Inf") else match[0]
+
+    try:
+        orjson.loads(_TOKEN.sub(as_zero, body))
+    except orjson.JSONDecodeError as error:
+        raise _not_json(body, error) from None
+    assert found
+    return json.loads(_TOKEN.sub(as_python, body).decode(), parse_int=_int_or_float)
+
+
+def _int_or_float(digits: str) -> int | float:
+    number = int(digits) if len(digits) <= len(str(2**64)) else math.inf
+    return number if -(2**63) <= number < 2**64 else float(digits)
+
+
+def _nesting(body: bytes) -> int:
+    depth = deepest = 0
+    for match in _BRACKET.finditer(body):
+        bracket = match[0]
+        if bracket in (b"[", b"{"):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif bracket in (b"]", b"}"):
+            depth -= 1
+    return deepest
+
+
+def _not_json(body: bytes, error: orjson.JSONDecodeError) -> DecodeError:
+    if not body.strip():
+        return DecodeError("the body is empty, expected a JSON object")
+    return DecodeError(f"the body is not JSON: {error.msg} at byte {error.pos}")
+
+
+def _shortest(array: NDArray[Any]) -> Any:
+    """Nested lists of floats that print as short as their own width allows."""
+    if array.ndim == 0:
+        return float(str(array[()]))
+    return [_shortest(part) for part in array]
