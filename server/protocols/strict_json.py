@@ -47,8 +47,8 @@ def dumps(array: NDArray[Any]) -> bytes:
     # orjson knows NumPy's scalars and arrays, but not arrays without dimensions.
     value = np.ascontiguousarray(array) if array.ndim else array[()]
     written = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-    # It writes null for what JSON has no number for, and nothing else is null among numbers: looking
-    # for it is much cheaper than asking every element whether it is finite.
+    # It writes null for what JSON has no number for, and for nothing else here: to look for that is
+    # much cheaper than to ask every element whether it is finite.
     if b"null" in written:
         return json.dumps(_shortest(array), separators=(",", ":")).encode()
     return written

@@ -1,0 +1,61 @@
+"""Models made once a session, and a front that serves them without sockets."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from server.app import Application
+from server.config import Config, ModelConfig
+from server.exchange import Answer, Exchange
+from tests.server import saved_models
+
+R = TypeVar("R")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Base folders of the SavedModels by name."""
+    root = tmp_path_factory.mktemp("models")
+    makers: list[Callable[[Path], Path]] = [
+        saved_models.half_plus_two,
+        saved_models.two_by_two,
+        saved_models.every_dtype,
+        saved_models.odd_ones,
+    ]
+    return {make.__name__: make(root / make.__name__) for make in makers}
+
+
+class Served:
+    """A started application, its loop, and exchanges with its front."""
+
+    def __init__(self, config: Config) -> None:
+        self._runner = asyncio.Runner()
+        self.application = Application(config)
+        self.run(self.application.start())
+
+    def run(self, work: Coroutine[Any, Any, R]) -> R:
+        """Run a coroutine on the application's loop."""
+        return self._runner.run(work)
+
+    def ask(self, method: str, target: str, body: bytes = b"") -> Answer:
+        """One exchange."""
+        return self.run(self.application.front.handle(Exchange(method, target, {}, body)))
+
+    def close(self) -> None:
+        """Drain, and end the loop."""
+        self.run(self.application.drain())
+        self._runner.close()
+
+
+@pytest.fixture(scope="session")
+def served(models: dict[str, Path]) -> Iterator[Served]:
+    """All the models in one server, batches of at most 8 rows."""
+    config = Config(
+        tuple(ModelConfig(name, path, max_batch_size=8) for name, path in models.items())
+    )
+    served = Served(config)
+    yield served
+    served.close()
