@@ -11,19 +11,15 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from server.demo import DIGITS
+from server.demo.scans import Labels, Scans, held_out, training
 
-# TensorFlow reads both once, while it is imported, so its import has to come after them.
+# Read while TensorFlow is imported: a GPU would give other last bits.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
-import tensorflow as tf
+from server.models.tensorflow_runtime import tf
 
-Scans = NDArray[np.float32]
-Labels = NDArray[np.int64]
 # TensorFlow ships no type information.
 Tensor = Any
 
@@ -73,18 +69,6 @@ class Classifier(tf.Module):  # type: ignore[misc]
     def serve(self, images: Tensor) -> dict[str, Tensor]:
         """Answer the one exported signature."""
         return {"probabilities": tf.nn.softmax(self.logits(images))}
-
-
-def training() -> tuple[Scans, Labels]:
-    """Return the four fifths the model learns from."""
-    scans, _, labels, _ = _split()
-    return scans, labels
-
-
-def held_out() -> tuple[Scans, Labels]:
-    """Return the fifth the model never sees while it is trained."""
-    _, scans, _, labels = _split()
-    return scans, labels
 
 
 def fit(scans: Scans, labels: Labels, seed: int = 0) -> Classifier:
@@ -144,16 +128,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m server.demo.train", description=__doc__)
     parser.add_argument("--out", type=pathlib.Path, default=DIGITS, help="base folder to export to")
     train(parser.parse_args().out)
-
-
-def _split() -> tuple[Scans, Scans, Labels, Labels]:
-    digits = load_digits()
-    scans = digits.images.astype(np.float32)
-    labels = digits.target.astype(np.int64)
-    seen, unseen, seen_labels, unseen_labels = train_test_split(
-        scans, labels, test_size=0.2, random_state=0, stratify=labels
-    )
-    return seen, unseen, seen_labels, unseen_labels
 
 
 def _he_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Tensor:

@@ -14,13 +14,12 @@ def _without_start_up_notes() -> Iterator[None]:
     """Keep what TensorFlow writes to standard error while it starts from a server's log.
 
     Some lines about CPU features and absent GPUs come before its own log level holds, so the file
-    descriptor itself is turned away; an error shows them after all. An operator who sets the log
-    level wants to see them.
+    descriptor itself is turned away; an error shows them after all. An operator who wants to see
+    them sets the log level to 0.
     """
-    if LOG_LEVEL in os.environ:
+    if os.environ.setdefault(LOG_LEVEL, "2") == "0":
         yield
         return
-    os.environ[LOG_LEVEL] = "2"
     kept = os.dup(2)
     with tempfile.TemporaryFile() as notes:
         os.dup2(notes.fileno(), 2)

@@ -1,0 +1,133 @@
+"""Servers to measure: started, found by the URL they print, watched in /proc, and ended with all.
+
+Assumptions: Linux, and a server that prints `http://127.0.0.1:PORT` once it listens.
+"""
+
+import contextlib
+import http.client
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import click
+
+from bench.record import ROOT
+
+START_LIMIT: Final = 120.0
+"""Seconds until a server must be ready; TensorFlow alone takes ten of them on a busy machine."""
+
+STOP_LIMIT: Final = 10.0
+
+PAUSE: Final = 0.05
+
+URL: Final = re.compile(r"http://127\.0\.0\.1:(\d+)")
+
+TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+SHOWN_OF_LOG: Final = 3000
+
+
+class Server:
+    """A running server at a port of the loopback."""
+
+    def __init__(self, name: str, port: int, pid: int) -> None:
+        self.name = name
+        self.port = port
+        self._pid = pid
+
+    def url(self, path: str) -> str:
+        """Where to ask it for `path`."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """One request on a connection of its own: status and body of the answer. OSError."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            headers = {"Content-Type": "application/json"} if body is not None else {}
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def cpu(self) -> float:
+        """Seconds of CPU it has used so far, with the processes below it, to a hundredth."""
+        return sum(seconds for _, seconds in _tree(self._pid))
+
+
+@contextlib.contextmanager
+def running(name: str, arguments: Sequence[str]) -> Iterator[Server]:
+    """Run `python -m ...`, from when it is ready until the block is left. ClickException."""
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            # Into a file, a print would otherwise stay in a buffer, and the URL with it.
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            yield _ready(name, process, log.fileno())
+        finally:
+            _end(process)
+
+
+def _ready(name: str, process: "subprocess.Popen[bytes]", log: int) -> Server:
+    """Wait for the URL and for /readyz."""
+    until = time.monotonic() + START_LIMIT
+    while time.monotonic() < until and process.poll() is None:
+        time.sleep(PAUSE)
+        if found := URL.search(_read(log)):
+            server = Server(name, int(found[1]), process.pid)
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if server.ask("GET", "/readyz")[0] == http.client.OK:
+                    return server
+    happened = "did not get ready" if process.poll() is None else f"ended: {process.returncode}"
+    msg = f"{name} {happened}. It said:\n{_read(log)[-SHOWN_OF_LOG:]}"
+    raise click.ClickException(msg)
+
+
+def _read(log: int) -> str:
+    """All of the log so far, without moving where its writer is."""
+    return os.pread(log, os.fstat(log).st_size, 0).decode(errors="replace")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask it to stop; end its whole process group if it does not, or leaves somebody behind."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_LIMIT)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _tree(root: int) -> list[tuple[int, float]]:
+    """A process and all below it, each with its seconds of CPU."""
+    parents: dict[int, int] = {}
+    used: dict[int, float] = {}
+    for file in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The name, in brackets, may contain anything.
+            fields = file.read_text().rpartition(")")[2].split()
+            pid = int(file.parent.name)
+            parents[pid] = int(fields[1])
+            used[pid] = (int(fields[11]) + int(fields[12])) / TICKS
+    return [(pid, seconds) for pid, seconds in used.items() if root in _line(pid, parents)]
+
+
+def _line(pid: int, parents: dict[int, int]) -> Iterator[int]:
+    """A process and those above it."""
+    while pid:
+        yield pid
+        pid = parents.get(pid, 0)
