@@ -121,7 +121,7 @@ class Batcher(Generic[T, R]):
         self._state = _State.NEW
         self._defect: BaseException | None = None
         self._queue: RequestQueue[T, R] = RequestQueue(max_batch_size)
-        self._running: set[Run[T, R]] = set()
+        self._running: dict[Run[T, R], None] = {}
         self._last_run_time = 0.0
 
         # The turns of the executor: one asked for and not granted, one granted and not used.
@@ -378,12 +378,12 @@ class Batcher(Generic[T, R]):
         self._return_turn()
 
     def _start(self, run: Run[T, R]) -> None:
-        self._running.add(run)
+        self._running[run] = None
         self._executor.run(self._run_batch, run.batch(), functools.partial(self._finish, run))
 
     def _finish(self, run: Run[T, R], outcome: Outcome) -> None:
         """A batch has ended. The thread comes first, then its callers."""
-        self._running.discard(run)
+        self._running.pop(run, None)
         self._last_run_time = run.run_time = outcome.run_time
         self._batches += 1
         self._executor.release()

@@ -14,6 +14,7 @@ Assumption: all Batchers that share an executor live on one event loop.
 
 import asyncio
 import contextvars
+import functools
 import queue
 import threading
 import time
@@ -209,21 +210,27 @@ class LoopExecutor(Executor):
 
     def __init__(self, slots: int = 1) -> None:
         super().__init__(slots)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[Outcome], None] = {}
 
     def run(self, function: Function, argument: object, done: Done) -> None:
         """Start a task, in a context of its own: it inherits nothing from whoever came last."""
         task = asyncio.get_running_loop().create_task(
-            self._await(function, argument, done), context=contextvars.Context()
+            self._await(function, argument), context=contextvars.Context()
         )
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(functools.partial(self._ended, done))
 
     def _stop(self) -> None:
         for task in self._tasks:
             task.cancel()
 
-    async def _await(self, function: Function, argument: object, done: Done) -> None:
+    def _ended(self, done: Done, task: "asyncio.Task[Outcome]") -> None:
+        self._tasks.pop(task, None)
+        # Cancelled before its first step, `_await` had no chance to say so.
+        cancelled = Outcome(None, asyncio.CancelledError(), 0.0)
+        done(cancelled if task.cancelled() else task.result())
+
+    async def _await(self, function: Function, argument: object) -> Outcome:
         loop = asyncio.get_running_loop()
         started = loop.time()
         returned = error = None
@@ -231,4 +238,4 @@ class LoopExecutor(Executor):
             returned = await function(argument)
         except BaseException as raised:  # noqa: BLE001 - however it ends, its callers must hear of it
             error = raised
-        done(Outcome(returned, error, loop.time() - started))
+        return Outcome(returned, error, loop.time() - started)

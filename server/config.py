@@ -6,8 +6,12 @@ Every value is checked when a configuration is made; ConfigError names the optio
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from server.demo import DIGITS
+
+MAX_PORT: Final = 65535
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 class ConfigError(ValueError):
@@ -89,6 +93,12 @@ class Config:
             msg = "there is no model to serve"
             raise ConfigError(msg)
         _at_least("port", self.port, 0)
+        if self.port > MAX_PORT:
+            msg = f"port must be at most {MAX_PORT}, not {self.port}"
+            raise ConfigError(msg)
+        if self.log_level not in LOG_LEVELS:
+            msg = f"log_level must be one of {', '.join(LOG_LEVELS)}, not {self.log_level!r}"
+            raise ConfigError(msg)
         _at_least("max_body_size", self.max_body_size, 1)
         _at_least("drain_delay", self.drain_delay, 0)
         _at_least("drain_timeout", self.drain_timeout, 0)

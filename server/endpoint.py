@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from batcher import Batcher, BatcherClosed, BatchFailed, QueueFull, RequestTooLarge
+from batcher import Batcher, BatcherClosed, BatcherError, QueueFull, RequestTooLarge
 from batcher.arrays import concatenate, layout
 from server.errors import Internal, InvalidArgument, ServingError, Unavailable
 from server.inference import InferenceRequest, InferenceResponse, ServedModel
@@ -46,7 +46,7 @@ class Endpoint:
                 outputs = await self.batcher.submit(tensors, size=rows, bucket=bucket)
             else:
                 outputs = await self._submit_in_parts(tensors, rows, bucket)
-        except Exception as error:
+        except BatcherError as error:
             raise _told(error) from error
         if added:
             outputs = remove_added(signature, outputs, added)
@@ -68,17 +68,15 @@ def _bucket(signature: Signature, tensors: Tensors) -> Bucket:
     return Bucket(signature.name, layout(tensors) if signature.batchable else Alone())
 
 
-def _told(error: Exception) -> ServingError | Exception:
-    """What a client is told when its batch ends in this error. Anything unexpected stays itself."""
+def _told(error: BatcherError) -> ServingError:
+    """What a client is told when its request ends in this error."""
     if isinstance(error, QueueFull):
         return Unavailable(f"the queue is full: {error}", retry_after=error.retry_after)
     if isinstance(error, BatcherClosed):
         return Unavailable("the model is being shut down")
     if isinstance(error, RequestTooLarge):
         return InvalidArgument(f"too many rows for one request: {error}")
-    if isinstance(error, BatchFailed):
-        cause = error.__cause__
-        if isinstance(cause, InputRejected):
-            return InvalidArgument(f"the model refused the input: {cause}")
-        return Internal(f"the model failed: {type(cause).__name__}")
-    return error
+    cause = error.__cause__
+    if isinstance(cause, InputRejected):
+        return InvalidArgument(f"the model refused the input: {cause}")
+    return Internal(f"the model failed: {type(cause).__name__}")

@@ -32,7 +32,7 @@ def create_app(config: Config | None = None) -> web.Application:
         # `add_subapp` has put its prefix before our only resource.
         prefix = resource.canonical.removesuffix("/{tail}")
         target = request.raw_path.removeprefix(prefix)
-        return await answer(request, target, application.front, config.max_body_size)
+        return await answer(request, target, application.front, config.max_body_size, inflated=True)
 
     app = web.Application()
     resource = app.router.add_resource(_TAIL)

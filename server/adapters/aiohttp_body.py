@@ -2,22 +2,28 @@
 
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import BaseRequest, Response
 
-from server.errors import DecodeError, ServingError, TooLarge
+from server.compression import inflate, too_large
+from server.errors import DecodeError, ServingError
 from server.exchange import Answer, Exchange
 from server.front import Front
 
 _NO_BODY: Final = b""
 
 
-async def answer(request: BaseRequest, target: str, front: Front, max_body_size: int) -> Response:
-    """Have the front answer one request of aiohttp's."""
+async def answer(
+    request: BaseRequest, target: str, front: Front, max_body_size: int, *, inflated: bool
+) -> Response:
+    """Have the front answer one request of aiohttp's, whose body it may have inflated already."""
     exchange = Exchange(request.method, target, request.headers, _NO_BODY)
     try:
         exchange.body = await _read(request, max_body_size)
+        if not inflated and hdrs.CONTENT_ENCODING in request.headers:
+            encoding = request.headers[hdrs.CONTENT_ENCODING]
+            exchange.body = inflate(exchange.body, encoding, max_body_size)
     except ServingError as error:
         told = front.refuse(exchange, error)
         # What was not read of the body must not be taken for the next request.
@@ -28,7 +34,7 @@ async def answer(request: BaseRequest, target: str, front: Front, max_body_size:
 
 
 async def _read(request: BaseRequest, limit: int) -> bytes:
-    """The whole body, inflated. TooLarge, DecodeError."""
+    """The whole body. TooLarge, DecodeError."""
     if not request.body_exists:
         return _NO_BODY
     content = request.content
@@ -45,8 +51,7 @@ async def _read(request: BaseRequest, limit: int) -> bytes:
         msg = f"the body cannot be read: {error}"
         raise DecodeError(msg) from error
     if len(body) > limit:
-        msg = f"the body is larger than the {limit} bytes that this server reads"
-        raise TooLarge(msg)
+        raise too_large(limit)
     return body
 
 

@@ -30,7 +30,13 @@ class HttpServer:
 
     async def open(self, host: str, port: int) -> str:
         """Begin to accept connections; returns the URL. OSError."""
-        self._server = web.Server(self._handle, handler_cancellation=True, access_log=None)
+        self._server = web.Server(
+            self._handle,
+            handler_cancellation=True,
+            access_log=None,
+            # aiohttp takes a gzip stream that was cut off for a whole one.
+            auto_decompress=False,
+        )
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(self._server, host, port, backlog=BACKLOG)
         address = self._listener.sockets[0].getsockname()
@@ -49,4 +55,6 @@ class HttpServer:
                     await self._listener.wait_closed()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
-        return await answer(request, request.raw_path, self._front, self._max_body_size)
+        return await answer(
+            request, request.raw_path, self._front, self._max_body_size, inflated=False
+        )

@@ -1,5 +1,6 @@
 """TensorFlow's SavedModel format: every signature, resident in memory. Model thread."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,14 @@ class SavedModel:
         try:
             outputs = self._functions[signature](**tensors)
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
-            raise InputRejected(error.message.partition("\n")[0]) from error
+            raise InputRejected(_told(error)) from error
         return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+def _told(error: Any) -> str:
+    """Which node of the graph failed. What it said may quote tensors, of other clients too."""
+    node = re.search(r"\{\{node ([^}]*)\}\}", error.message)
+    return type(error).__name__ + (f" in node {node[1]!r}" if node else "")
 
 
 def _signature(name: str, function: Any) -> Signature:

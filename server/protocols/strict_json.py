@@ -1,8 +1,8 @@
 """JSON as the inference protocols read and write it: strict, but for NaN and the infinities. Pure.
 
-    reading   RFC 8259, and the bare tokens NaN, Inf, Infinity and their negatives; at most 1,000
-              levels of nesting; integers beyond 64 bits become floats; numbers beyond a double,
-              lone surrogates and bytes after the value are errors.
+    reading   RFC 8259, and the bare tokens NaN, Inf, Infinity and their negatives; at most 1,024
+              levels of nesting, somewhat fewer beside such a token; integers beyond 64 bits become
+              floats; numbers beyond a double, lone surrogates and bytes after the value are errors.
     writing   floats by the fewest digits that read back as the same float of their own width
               (0.2, not 0.20000000298023224), NaN and the infinities as bare tokens.
 
@@ -21,10 +21,15 @@ from numpy.typing import NDArray
 
 from server.errors import DecodeError
 
-MAX_NESTING: Final = 1000
+MAX_NESTING: Final = 1024
+"""orjson's own limit."""
 
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|-?(?:NaN|Inf(?:inity)?)\b', re.DOTALL)
-_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# Nothing is ever given back, and a string without an end reaches to the end of the body: otherwise
+# a body of many quotes would take time that grows with the square of its length.
+_STRING: Final = rb'"(?:[^"\\]++|\\.)*+"?+'
+_TOKEN: Final = re.compile(_STRING + rb"|-?(?:NaN|Inf(?:inity)?)\b", re.DOTALL)
+_BRACKET: Final = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)
+_IN_PYTHON: Final = {b"Inf": b"Infinity", b"-Inf": b"-Infinity", b"-NaN": b"NaN"}
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -56,24 +61,24 @@ def dumps(array: NDArray[Any]) -> bytes:
 
 def _loads_with_tokens(body: bytes) -> Any:
     # Outside of strings, where the alternative that matches strings keeps it from looking.
-    found = False
-
-    def as_zero(match: re.Match[bytes]) -> bytes:
-        nonlocal found
-        if match[0].startswith(b'"'):
-            return match[0]
-        found = True
-        return b"0"
+    def as_list(match: re.Match[bytes]) -> bytes:
+        # Of the same length, so that errors tell the right place. Unlike a number it cannot become
+        # one with what stands beside it (1NaN), and unlike a string it cannot be a key.
+        token = match[0]
+        return token if token.startswith(b'"') else b"[%b]" % (b" " * (len(token) - 2))
 
     def as_python(match: re.Match[bytes]) -> bytes:
-        return match[0] + b"inity" if match[0].endswith(b"Inf") else match[0]
+        return _IN_PYTHON.get(match[0], match[0])
 
     try:
-        orjson.loads(_TOKEN.sub(as_zero, body))
+        orjson.loads(_TOKEN.sub(as_list, body))
     except orjson.JSONDecodeError as error:
         raise _not_json(body, error) from None
-    assert found
-    return json.loads(_TOKEN.sub(as_python, body).decode(), parse_int=_int_or_float)
+    try:
+        return json.loads(_TOKEN.sub(as_python, body).decode(), parse_int=_int_or_float)
+    except RecursionError:
+        msg = "the JSON body nests too deep"
+        raise DecodeError(msg) from None
 
 
 def _int_or_float(digits: str) -> int | float:

@@ -114,10 +114,9 @@ class TensorFlowServingRest:
         model = find(operation.address)
         signature = _find_signature(model, name or DEFAULT_SIGNATURE)
         form = _form(body)
-        # Booleans hide among numbers once they are in an array; most bodies cannot hold any.
-        booleans = b"true" in exchange.body or b"false" in exchange.body
         read = _from_rows if form == ROWS else _from_columns
-        return InferenceRequest(model, signature, read(body[form], signature, booleans), form)
+        only_numbers = _has_only_numbers(exchange.body, body, form)
+        return InferenceRequest(model, signature, read(body[form], signature, only_numbers), form)
 
     def encode(self, request: InferenceRequest, response: InferenceResponse) -> Answer:
         """Write `{"predictions": rows}` or `{"outputs": columns}`."""
@@ -194,7 +193,24 @@ def _form(body: Mapping[str, Any]) -> str:
     return forms[0]
 
 
-def _from_rows(instances: Any, signature: Signature, booleans: bool) -> Tensors:  # noqa: FBT001
+def _has_only_numbers(raw: bytes, body: Mapping[str, Any], form: str) -> bool:
+    """Whether all elements are plainly numbers; False if only a look at each of them can tell.
+
+    NumPy hides booleans among numbers, and makes every element as wide as the longest string, which
+    can be gigabytes. Most bodies hold neither: they have as many quotes as their keys need.
+    """
+    if b"true" in raw or b"false" in raw:
+        return False
+    tensors = body[form]
+    strings = len(body) + isinstance(body.get("signature_name"), str)
+    if isinstance(tensors, dict):
+        strings += len(tensors)
+    elif isinstance(tensors, list) and tensors and isinstance(tensors[0], dict):
+        strings += sum(len(row) for row in tensors if isinstance(row, dict))
+    return raw.count(b'"') == 2 * strings
+
+
+def _from_rows(instances: Any, signature: Signature, only_numbers: bool) -> Tensors:  # noqa: FBT001
     """Each instance is a row: an object of all inputs, or the bare value of the only one."""
     if not isinstance(instances, list):
         msg = f'"instances" must be a list, not {_kind(instances)}'
@@ -216,7 +232,7 @@ def _from_rows(instances: Any, signature: Signature, booleans: bool) -> Tensors:
         )
         raise DecodeError(msg)
     return {
-        name: _tensor(values, specs[name], booleans=booleans, where='"instances"')
+        name: _tensor(values, specs[name], only_numbers=only_numbers, where='"instances"')
         for name, values in columns.items()
     }
 
@@ -230,7 +246,7 @@ def _check_instance(place: int, instance: Any, specs: Mapping[str, TensorSpec]) 
         raise DecodeError(msg)
 
 
-def _from_columns(inputs: Any, signature: Signature, booleans: bool) -> Tensors:  # noqa: FBT001
+def _from_columns(inputs: Any, signature: Signature, only_numbers: bool) -> Tensors:  # noqa: FBT001
     """An object of whole tensors, or the bare tensor of the only input; ignores surplus names."""
     specs = signature.inputs
     if not isinstance(inputs, dict):
@@ -247,7 +263,8 @@ def _from_columns(inputs: Any, signature: Signature, booleans: bool) -> Tensors:
         if spec.dtype != "string" and spec.dtype not in _READABLE:
             msg = f"input {name!r} is {spec.dtype}, which has no JSON form"
             raise Unimplemented(msg)
-        tensors[name] = _tensor(inputs[name], spec, booleans=booleans, where=f'"inputs" {name!r}')
+        where = f'"inputs" {name!r}'
+        tensors[name] = _tensor(inputs[name], spec, only_numbers=only_numbers, where=where)
     return tensors
 
 
@@ -255,11 +272,11 @@ _READABLE: Final = NUMPY_DTYPES - {"float16", "complex64", "complex128"}
 _WRITABLE: Final = frozenset(np.dtype(name) for name in _READABLE)
 
 
-def _tensor(values: Any, spec: TensorSpec, *, booleans: bool, where: str) -> Array:
+def _tensor(values: Any, spec: TensorSpec, *, only_numbers: bool, where: str) -> Array:
     """Nested lists to an array of the declared dtype. DecodeError, saying where it goes wrong.
 
     NumPy converts more than the protocol allows (true to 1, 1.0 to an int, 256 to a byte), so the
-    dtype that it finds in the lists decides first.
+    dtype that it finds in the lists decides first; unless `only_numbers`, each element does.
     """
     if spec.dtype == "string":
         msg = f"input {spec.name!r}: strings are not supported yet"
@@ -267,6 +284,8 @@ def _tensor(values: Any, spec: TensorSpec, *, booleans: bool, where: str) -> Arr
     if spec.dtype not in _READABLE:
         msg = f"input {spec.name!r} is {spec.dtype}, which has no JSON form"
         raise DecodeError(msg)
+    if not only_numbers:
+        _check_elements(values, spec, where)
     try:
         array: Array = np.array(values)
     except (ValueError, OverflowError):
@@ -275,12 +294,15 @@ def _tensor(values: Any, spec: TensorSpec, *, booleans: bool, where: str) -> Arr
     fits = found.kind == "b" if wanted.kind == "b" else found.kind in "iu"
     if wanted.kind == "f":
         fits = found.kind in "fiu"
-    if not fits or (booleans and wanted.kind != "b"):
+    if not fits:
         _check_elements(values, spec, where)
     if found.kind not in "fiub":
         # Nothing is wrong with the elements, and still this is no tensor: there are none.
         raise _unequal(values, spec, where)
     if wanted.kind in "iu" and array.size:
+        if found.kind == "f":
+            # Integers on both sides of 2**63, which NumPy knows no other common dtype for.
+            array = np.array(values, object)
         _check_range(array, spec, where)
     with np.errstate(over="ignore"):
         return array.astype(wanted)
@@ -295,16 +317,25 @@ def _check_range(array: Array, spec: TensorSpec, where: str) -> None:
 
 def _check_elements(values: Any, spec: TensorSpec, where: str) -> None:
     """Find the first element that is not what the dtype needs. DecodeError."""
-    kind = spec.numpy_dtype.kind
-    allowed: tuple[type, ...] = {"b": (bool,), "f": (int, float)}.get(kind, (int,))
-    stack = [(where, values)]
-    while stack:
-        place, value = stack.pop()
-        if isinstance(value, list):
-            stack += [(f"{place}[{i}]", part) for i, part in reversed(list(enumerate(value)))]
-        elif not isinstance(value, allowed) or (isinstance(value, bool) and kind != "b"):
-            msg = f"{place}: input {spec.name!r} is {spec.dtype}, got {_kind(value)}"
-            raise DecodeError(msg)
+    allowed = {"b": (bool,), "f": (int, float)}.get(spec.numpy_dtype.kind, (int,))
+    # The lists that the walk is in, each with how far it has come, under a list of them all.
+    levels = [enumerate([values])]
+    places = [0]
+    while levels:
+        for place, value in levels[-1]:
+            if type(value) in allowed:
+                continue
+            places[-1] = place
+            if type(value) is not list:
+                told = "".join(f"[{place}]" for place in places[1:])
+                msg = f"{where}{told}: input {spec.name!r} is {spec.dtype}, got {_kind(value)}"
+                raise DecodeError(msg)
+            levels.append(enumerate(value))
+            places.append(0)
+            break
+        else:
+            levels.pop()
+            places.pop()
 
 
 def _unequal(values: Any, spec: TensorSpec, where: str) -> DecodeError:
@@ -318,7 +349,7 @@ def _unequal(values: Any, spec: TensorSpec, where: str) -> DecodeError:
 
 def _kind(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
-    names |= {int: "an integer", float: "a number with a fraction", type(None): "null"}
+    names |= {int: "an integer", float: "a floating-point number", type(None): "null"}
     return names[type(value)]
 
 

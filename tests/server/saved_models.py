@@ -76,7 +76,7 @@ def save(
     version: int,
     functions: dict[str, tuple[Callable[..., Any], dict[str, tuple[str, list[int | None]]]]],
 ) -> Path:
-    """Save functions of named tensors as the signatures of a SavedModel; returns the base folder."""
+    """Save functions of named tensors as signatures of a SavedModel; returns the base folder."""
     module = tf.Module()
     signatures = {}
     for name, (function, inputs) in functions.items():
