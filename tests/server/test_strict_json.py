@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from server.errors import DecodeError
 from server.protocols.strict_json import MAX_NESTING, dumps, loads
 
-fuzz = settings(derandomize=True, deadline=None)
+fuzz = settings(derandomize=True, deadline=None, max_examples=60)
 
 WRITABLE = ["bool", "float32", "float64"] + [
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)

@@ -140,7 +140,8 @@ def test_what_only_resembles_a_token_is_not_json(served: Served, glued: str) -> 
 def test_nan_in_rows_of_several_outputs(served: Served) -> None:
     body = rows('[{"a": [NaN, 0.2], "b": [0, 0]}]').encode()
     answer = served.ask("POST", f"{TWO}:predict", body)
-    assert answer.body == b'{"predictions":[{"difference":[NaN,0.2],"sum":[NaN,0.2]}]}'
+    for output in (b'"difference":[NaN,0.2]', b'"sum":[NaN,0.2]'):
+        assert output in answer.body
 
 
 @pytest.mark.parametrize(("form", "key"), FORMS)

@@ -92,6 +92,8 @@ INFLUENCES: dict[str, Function] = {
     "by-count": lambda x: x * len(x),
     "width-by-count": lambda x: np.ones((len(x), len(x)), x.dtype),
     "width-twice-the-count": lambda x: np.ones((len(x), 2 * len(x)), x.dtype),
+    "running-total": lambda x: x.cumsum(axis=0),
+    "largest": lambda x: x - x.max(axis=0),
     "ranks": lambda x: np.argsort(x, axis=0),
     "nan-in-company": lambda x: x if len(x) == 1 else x * np.nan,
 }
@@ -201,7 +203,7 @@ def test_made_up_input_that_is_refused_is_noted_and_serving_goes_on() -> None:
 
 
 def test_a_refusal_of_many_lines_is_noted_in_one() -> None:
-    def refuse(x: Any) -> Any:
+    def refuse(_: Any) -> Any:
         msg = "first\nsecond"
         raise RuntimeError(msg)
 

@@ -1,0 +1,180 @@
+"""Which version a path holds, who serves an address, and what is told of the others."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from batcher import Batcher
+from server.endpoint import Endpoint
+from server.errors import InvalidArgument, NotFound, StartupError, Unavailable
+from server.inference import ModelAddress, VersionState
+from server.repository import Repository, default_name, find_version
+from server.signature import Tensors
+
+
+def make_models(base: Path, folders: Iterable[str]) -> Path:
+    """Folders with a file that is recognised as a model."""
+    for folder in folders:
+        (base / folder).mkdir(parents=True)
+        (base / folder / "saved_model.pb").touch()
+    return base
+
+
+@pytest.mark.parametrize(
+    ("folders", "version", "folder"),
+    [
+        (["1"], 1, "1"),
+        (["1", "2", "10"], 10, "10"),
+        (["9", "0010"], 10, "0010"),
+        (["0"], 0, "0"),
+        (["1", "latest", "v2", "2.5", "-3", "²"], 1, "1"),
+    ],
+)
+def test_the_highest_numbered_folder_is_served(
+    tmp_path: Path, folders: list[str], version: int, folder: str
+) -> None:
+    base = make_models(tmp_path / "half", folders)
+    assert find_version(base) == (version, base / folder)
+
+
+def test_a_numbered_folder_without_a_model_is_passed_over(tmp_path: Path) -> None:
+    base = make_models(tmp_path / "half", ["1"])
+    (base / "2").mkdir()
+    (base / "3").touch()
+    assert find_version(base) == (1, base / "1")
+
+
+@pytest.mark.parametrize(("folder", "version"), [("half", 1), ("7", 7), ("v7", 1)])
+def test_a_model_itself_has_its_folders_number_or_1(
+    tmp_path: Path, folder: str, version: int
+) -> None:
+    make_models(tmp_path, [folder])
+    assert find_version(tmp_path / folder) == (version, tmp_path / folder)
+
+
+def test_what_holds_no_model_is_told_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    for name, why in [
+        ("file", "is a file, not a folder"),
+        ("missing", "does not exist"),
+        ("empty", "holds no model: expected saved_model.pb in it"),
+    ]:
+        with pytest.raises(StartupError) as told:
+            find_version(tmp_path / name)
+        assert f"{tmp_path / name} {why}" in str(told.value)
+        assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("half", "half"), ("half/1", "half"), ("a/half/00123", "half")]
+)
+def test_a_model_is_called_by_its_folder_or_base_folder(
+    tmp_path: Path, path: str, name: str
+) -> None:
+    assert default_name(tmp_path / path) == name
+
+
+def test_a_model_in_the_working_folder_has_that_folders_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_models(tmp_path, ["half/5"])
+    monkeypatch.chdir(tmp_path / "half" / "5")
+    assert default_name(Path()) == "half"
+    assert find_version(Path()) == (5, tmp_path / "half" / "5")
+
+
+def endpoint(name: str, version: int) -> Endpoint:
+    """An endpoint that nobody calls."""
+    batcher: Batcher[Tensors, Tensors] = Batcher(list)
+    return Endpoint(name, version, {}, batcher, 8)
+
+
+@pytest.fixture
+def repository() -> Repository:
+    """`half` serves 1 and 3; 4 is on its way, as is `slow`."""
+    made = Repository()
+    for version in (3, 1):
+        made.add(endpoint("half", version))
+    made.set_state("half", VersionState(4, "LOADING"))
+    made.set_state("slow", VersionState(1, "START"))
+    return made
+
+
+@pytest.mark.parametrize(("asked", "version"), [(None, 3), (1, 1), (3, 3)])
+def test_an_address_finds_its_version_or_the_newest_that_serves(
+    repository: Repository, asked: int | None, version: int
+) -> None:
+    served = repository.find(ModelAddress("half", asked))
+    assert (served.name, served.version) == ("half", version)
+    assert repository.endpoint(served).served is served
+
+
+@pytest.mark.parametrize(
+    "address",
+    [ModelAddress("nobody"), ModelAddress("nobody", 1), ModelAddress("half", 2)],
+    ids=str,
+)
+def test_who_is_not_here_is_not_found(repository: Repository, address: ModelAddress) -> None:
+    with pytest.raises(NotFound, match=f"no such model here: {address}"):
+        repository.find(address)
+    with pytest.raises(NotFound, match=f"no such model here: {address}"):
+        repository.states(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "state"),
+    [
+        (ModelAddress("slow"), "version 1 is START"),
+        (ModelAddress("slow", 1), "version 1 is START"),
+        (ModelAddress("half", 4), "version 4 is LOADING"),
+    ],
+)
+def test_who_is_on_its_way_is_not_ready(
+    repository: Repository, address: ModelAddress, state: str
+) -> None:
+    with pytest.raises(Unavailable, match=state):
+        repository.find(address)
+
+
+def test_another_version_of_one_on_its_way_is_not_found(repository: Repository) -> None:
+    with pytest.raises(NotFound):
+        repository.find(ModelAddress("slow", 2))
+
+
+@pytest.mark.parametrize("name", ["half", "nobody"])
+def test_an_unknown_label_is_the_clients_mistake(repository: Repository, name: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"'{name}' has no version labelled 'stable'"):
+        repository.find(ModelAddress(name, label="stable"))
+
+
+def test_the_states_are_told_newest_first(repository: Repository) -> None:
+    assert repository.states(ModelAddress("half")) == [
+        VersionState(4, "LOADING"),
+        VersionState(3, "AVAILABLE"),
+        VersionState(1, "AVAILABLE"),
+    ]
+    assert repository.states(ModelAddress("half", 4)) == [VersionState(4, "LOADING")]
+    assert len(repository.states(ModelAddress("half", label="any"))) == 3
+
+
+def test_a_version_has_one_state_at_a_time(repository: Repository) -> None:
+    repository.set_state("half", VersionState(4, "END", "no memory"))
+    assert repository.states(ModelAddress("half", 4)) == [VersionState(4, "END", "no memory")]
+    repository.add(endpoint("half", 4))
+    assert repository.states(ModelAddress("half", 4)) == [VersionState(4, "AVAILABLE")]
+    assert repository.find(ModelAddress("half")).version == 4
+
+
+def test_it_knows_who_is_here_or_on_its_way(repository: Repository) -> None:
+    assert [name for name in ("half", "slow", "nobody") if repository.knows(name)] == [
+        "half",
+        "slow",
+    ]
+
+
+def test_all_that_serve_are_listed(repository: Repository) -> None:
+    repository.add(endpoint("other", 1))
+    listed = {(e.served.name, e.served.version) for e in repository.endpoints()}
+    assert listed == {("half", 1), ("half", 3), ("other", 1)}

@@ -1,0 +1,222 @@
+"""Who may import what: the sources' syntax trees against one table, and where each module runs."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+ALLOWED: dict[str, str] = {
+    "batcher": "batcher.*",
+    "batcher.arrays": "batcher.request numpy",
+    "batcher.*": "batcher.*",
+    # What every room may know.
+    "server.errors": "",
+    "server.exchange": "",
+    "server.compression": "server.errors",
+    "server.config": "server.demo",
+    "server.signature": "server.errors numpy",
+    "server.inference": "server.signature",
+    "server.model": "server.signature",
+    # The model thread.
+    "server.models": "server.errors server.model",
+    "server.models.tensorflow_runtime": "tensorflow",
+    "server.models.*": "server.model server.models.tensorflow_runtime server.signature numpy",
+    "server.runner": "batcher batcher.arrays server.model server.signature server.inference numpy",
+    "server.warmup": "server.model server.signature numpy",
+    # The event loop, from the queue up to the sockets.
+    "server.endpoint": (
+        "batcher batcher.arrays server.errors server.inference server.model server.runner"
+        " server.signature"
+    ),
+    "server.repository": "server.endpoint server.errors server.inference server.models",
+    "server.metrics": "batcher prometheus_client",
+    "server.protocols": "server.protocols.*",
+    "server.protocols.*": (
+        "server.errors server.exchange server.inference server.protocols server.protocols.*"
+        " server.signature numpy orjson"
+    ),
+    "server.front": (
+        "server.endpoint server.errors server.exchange server.inference server.metrics"
+        " server.protocols server.protocols.protocol server.repository structlog"
+    ),
+    "server.adapters": "",
+    "server.adapters.*": (
+        "aiohttp server.adapters.* server.app server.compression server.config server.errors"
+        " server.exchange server.front"
+    ),
+    "server.app": (
+        "batcher server.config server.endpoint server.front server.inference server.metrics"
+        " server.model server.models server.repository server.runner server.signature"
+        " server.warmup structlog"
+    ),
+    "server.lifecycle": (
+        "server.adapters.* server.app server.config server.errors server.front structlog"
+    ),
+    "server.cli": "click server.cli.* server.config server.errors",
+    "server.cli.*": (
+        "click server.cli.* server.config server.demo server.errors server.lifecycle"
+        " server.repository structlog uvloop"
+    ),
+    "server": "server.adapters.aiohttp_app server.config",
+    "server.__main__": "server.cli",
+    "server.demo": "",
+    "server.demo.scans": "numpy sklearn",
+    "server.demo.train": "numpy server.demo server.demo.scans server.models.tensorflow_runtime",
+}
+"""Module, or `package.*` -> what it may import besides the standard library."""
+
+PLACES = ("event loop", "model thread", "pure", "any thread", "main thread")
+
+
+def module_of(path: Path) -> str:
+    """The dotted name of a source file."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+SOURCES = {
+    module_of(path): path
+    for package in ("batcher", "server")
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+
+def imports(source: str) -> Iterator[str]:
+    """All that a source imports, wherever in it; a module of ours even if named by `from`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            ours = [f"{module}.{alias.name}" for alias in node.names]
+            yield from (name if name in SOURCES else module for name in ours)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a table's entry means this module; a foreign package's means all of its modules."""
+    if pattern.endswith(".*"):
+        return name.startswith(pattern.removesuffix("*"))
+    foreign = pattern.partition(".")[0] not in ("batcher", "server")
+    return name == pattern or (foreign and name.startswith(f"{pattern}."))
+
+
+def violations(module: str, source: str) -> list[str]:
+    """What a module imports against the table."""
+    rule = module if module in ALLOWED else f"{module.rpartition('.')[0]}.*"
+    if rule not in ALLOWED:
+        return [f"{module} is not in the table"]
+    allowed = ALLOWED[rule].split()
+    return [
+        f"{module} imports {name}"
+        for name in sorted(set(imports(source)))
+        if name.partition(".")[0] not in sys.stdlib_module_names
+        and not any(matches(pattern, name) for pattern in allowed)
+    ]
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_module_imports_only_what_it_may(module: str) -> None:
+    assert violations(module, SOURCES[module].read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "found"),
+    [
+        ("batcher.queue", "import numpy", "numpy"),
+        ("batcher.queue", "import numpy.typing as npt", "numpy.typing"),
+        ("batcher.policy", "from server.errors import ServingError", "server.errors"),
+        ("batcher.arrays", "from batcher.batcher import Batcher", "batcher.batcher"),
+        ("server.signature", "def f():\n    import tensorflow as tf", "tensorflow"),
+        ("server.models.onnx", "from tensorflow import keras", "tensorflow"),
+        ("server.warmup", "from server.models.tensorflow_runtime import tf", "server.models"),
+        ("server.protocols.kserve", "from aiohttp import web", "aiohttp"),
+        ("server.protocols.kserve", "from batcher import Batcher", "batcher"),
+        ("server.protocols.kserve", "from server import endpoint", "server.endpoint"),
+        ("server.protocols.kserve", "from server.models import load", "server.models"),
+        ("server.front", "import aiohttp.web", "aiohttp.web"),
+        ("server.front", "from server.adapters import aiohttp_body", "server.adapters"),
+        ("server.endpoint", "from server.front import Front", "server.front"),
+        ("server.endpoint", "from .front import Front", ".front"),
+        ("server.model", "if TYPE_CHECKING:\n    from server.runner import X", "server.runner"),
+        ("server.lifecycle", "import aiohttp", "aiohttp"),
+        ("server.adapters.ray", "from server.endpoint import Endpoint", "server.endpoint"),
+        ("server.config", "import click", "click"),
+    ],
+)
+def test_a_planted_import_is_found(module: str, source: str, found: str) -> None:
+    (told,) = violations(module, f'"""Pure."""\nimport os\n{source}\n')
+    assert told.startswith(f"{module} imports {found}")
+
+
+def test_a_module_without_a_rule_is_found() -> None:
+    assert violations("server.newroom", "") == ["server.newroom is not in the table"]
+    assert violations("server.new.room", "") == ["server.new.room is not in the table"]
+
+
+def test_the_table_names_only_modules_that_exist() -> None:
+    for rule in ALLOWED:
+        package = rule.removesuffix(".*")
+        assert package in SOURCES, rule
+
+
+def importers_of(package: str) -> set[str]:
+    return {
+        module
+        for module, path in SOURCES.items()
+        if any(name.partition(".")[0] == package for name in imports(path.read_text()))
+    }
+
+
+def test_frameworks_live_in_one_room_each() -> None:
+    assert importers_of("tensorflow") == {"server.models.tensorflow_runtime"}
+    assert {m.rpartition(".")[0] for m in importers_of("aiohttp")} == {"server.adapters"}
+    assert importers_of("uvloop") == {"server.cli.serve"}
+    assert importers_of("prometheus_client") == {"server.metrics"}
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [("server.front", ["aiohttp", "tensorflow"]), ("server.protocols", ["aiohttp", "batcher"])],
+)
+def test_frameworks_do_not_come_along_either(module: str, absent: list[str]) -> None:
+    program = f"import sys, {module}; print(*[n for n in {absent} if n in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split() == []
+
+
+def says_where_it_runs(source: str) -> bool:
+    """Whether the first paragraph of the docstring names a place."""
+    first = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")[0].lower()
+    return any(place in first.replace("\n", " ") for place in PLACES)
+
+
+@pytest.mark.parametrize(
+    "module", [module for module, path in SOURCES.items() if path.name != "__init__.py"]
+)
+def test_a_module_says_first_where_it_runs(module: str) -> None:
+    assert says_where_it_runs(SOURCES[module].read_text())
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_every_module_and_package_says_what_it_is(module: str) -> None:
+    assert ast.get_docstring(ast.parse(SOURCES[module].read_text()))
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ('"""Counts. Event\nloop."""', True),
+        ('"""Counts. Pure."""', True),
+        ('"""Counts."""', False),
+        ('"""Counts.\n\nOn the model thread."""', False),
+        ("import os", False),
+    ],
+)
+def test_a_docstring_that_does_not_say_is_found(source: str, *, says: bool) -> None:
+    assert says_where_it_runs(source) is says
