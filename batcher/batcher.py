@@ -20,20 +20,21 @@ import contextvars
 import enum
 import functools
 import inspect
-import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future as ThreadFuture
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, cast
 
-from batcher.errors import BatcherClosed, BatchFailed, QueueFull, RequestTooLarge
-from batcher.executor import Executor, Function, LoopExecutor, Outcome, ThreadExecutor
+from batcher.admission import check_room
+from batcher.errors import BatcherClosed, QueueFull
+from batcher.executor import Executor, Function, LoopExecutor, Outcome, ThreadExecutor, Turns
 from batcher.options import at_least_one, seconds
 from batcher.policy import Limits, Release, next_release
 from batcher.queue import RequestQueue
 from batcher.request import Batch, R, Request, Run, T
+from batcher.results import batch_failed, because, one_for_each, raisable
 from batcher.stats import BatcherStats, BatchRecord, Receipt
 
 
@@ -100,7 +101,7 @@ class Batcher(Generic[T, R]):
             max_queue_size=at_least_one("max_queue_size", max_queue_size),
             batch_timeout=seconds("batch_timeout", batch_timeout),
         )
-        self._concurrency = at_least_one("concurrency", concurrency)
+        concurrency = at_least_one("concurrency", concurrency)
         self._function = run_batch
         self._is_coroutine = _is_coroutine_function(run_batch)
         if self._is_coroutine:
@@ -109,6 +110,7 @@ class Batcher(Generic[T, R]):
         else:
             self._run_batch = run_batch
             self._executor = executor or ThreadExecutor(concurrency)
+        self._turns = Turns(self._executor, concurrency, self._advance)
         self._on_batch = on_batch
 
         # Each submit compares with these three: more rows, no room or another thread get the full
@@ -120,13 +122,9 @@ class Batcher(Generic[T, R]):
 
         self._state = _State.NEW
         self._defect: BaseException | None = None
-        self._queue: RequestQueue[T, R] = RequestQueue(max_batch_size)
+        self._queue: RequestQueue[T, R] = RequestQueue(self._limits.max_batch_size)
         self._running: dict[Run[T, R], None] = {}
         self._last_run_time = 0.0
-
-        # The turns of the executor: one asked for and not granted, one granted and not used.
-        self._turn_asked = False
-        self._turn_kept = False
 
         # What the batching coroutine waits for. Arrivals are of interest beside a free thread only.
         self._listening = False
@@ -138,8 +136,8 @@ class Batcher(Generic[T, R]):
 
         self._loop: asyncio.AbstractEventLoop
         self._clock: Callable[[], float]
-        self._batching: asyncio.Task[None]
-        self._ended: asyncio.Event
+        self._batching: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
         self._drained = False
 
     async def __aenter__(self) -> Self:
@@ -152,7 +150,6 @@ class Batcher(Generic[T, R]):
         # uvloop's clock ticks in milliseconds, which is longer than a whole request takes.
         is_uvloop = type(self._loop).__module__.partition(".")[0] == "uvloop"
         self._clock = time.monotonic if is_uvloop else self._loop.time
-        self._ended = asyncio.Event()
         self._executor.attach(self._loop)
         self._state = _State.OPEN
         if not self._is_coroutine:
@@ -218,37 +215,25 @@ class Batcher(Generic[T, R]):
         cancelled together; the first exception ends the call and abandons the rest. Raises as
         `submit` does.
         """
-        results = await self.submit_many_with_receipts(items, sizes=sizes, bucket=bucket)
-        return [result for result, _ in results]
-
-    async def submit_many_with_receipts(
-        self,
-        items: Iterable[T],
-        *,
-        sizes: Iterable[int] | None = None,
-        bucket: Hashable = None,
-    ) -> list[tuple[R, Receipt]]:
-        """`submit_many`, and what each item went through."""
         items = list(items)
         rows = [1] * len(items) if sizes is None else [at_least_one("size", n) for n in sizes]
         if len(rows) != len(items):
             msg = f"there are {len(items)} items but {len(rows)} sizes"
             raise ValueError(msg)
-        self._check_admission(sum(rows), max(rows, default=0))
+        self._check_admission(sum(rows), max(rows, default=0), len(items))
         requests = [self._admit(item, n, bucket) for item, n in zip(items, rows, strict=True)]
         try:
-            results = await asyncio.gather(*[request.future for request in requests])
+            return await asyncio.gather(*[request.future for request in requests])
         except BaseException:
             for request in requests:
                 self._give_up(request)
             raise
-        return [(r, _receipt(request)) for r, request in zip(results, requests, strict=True)]
 
     def submit_threadsafe(
         self, item: T, *, size: int = 1, bucket: Hashable = None
     ) -> "ThreadFuture[R]":
         """`submit` from another thread than the event loop's."""
-        if self._state is _State.NEW:
+        if self._state in {_State.NEW, _State.CLOSED}:
             raise self._not_open()
         if self._executor.runs_current_thread():
             raise _inside_run_batch(self)
@@ -267,7 +252,7 @@ class Batcher(Generic[T, R]):
             or self._queue.rows + size > self._max_queue_size
             or threading.get_ident() != self._thread
         ):
-            self._check_admission(size, size)
+            self._check_admission(size, size, 1)
         future: asyncio.Future[R] = self._loop.create_future()
         request: Request[T, R] = Request(item, size, self._accepted, self._clock(), future)
         self._queue.put(request, bucket)
@@ -276,7 +261,7 @@ class Batcher(Generic[T, R]):
             self._wake()
         return request
 
-    def _check_admission(self, rows: int, largest: int) -> None:
+    def _check_admission(self, rows: int, largest: int, requests: int) -> None:
         """Raise what stands against admitting `rows` together, `largest` of them in one item."""
         if self._state is not _State.OPEN:
             raise self._not_open()
@@ -285,30 +270,23 @@ class Batcher(Generic[T, R]):
             raise RuntimeError(msg)
         if _inside.get() is self:
             raise _inside_run_batch(self)
-        limits = self._limits
-        if largest > limits.max_batch_size:
-            msg = (
-                f"{largest} rows in one item exceed max_batch_size={limits.max_batch_size}:"
-                " cut it up and use `submit_many`"
+        try:
+            check_room(
+                rows,
+                largest,
+                queued=self._queue.rows,
+                limits=self._limits,
+                last_run_time=self._last_run_time,
             )
-            raise RequestTooLarge(msg)
-        if rows > limits.max_queue_size:
-            msg = f"{rows} rows exceed max_queue_size={limits.max_queue_size}: they never fit"
-            raise RequestTooLarge(msg)
-        if self._queue.rows + rows > limits.max_queue_size:
-            self._refused += 1
-            batches = math.ceil(self._queue.rows / limits.max_batch_size)
-            msg = (
-                f"no room for {rows} more rows: {self._queue.rows} wait already,"
-                f" max_queue_size={limits.max_queue_size}"
-            )
-            raise QueueFull(msg, retry_after=batches * self._last_run_time)
+        except QueueFull:
+            self._refused += requests
+            raise
 
     def _not_open(self) -> Exception:
         msg = f"{self!r} {self._state.value}"
         if self._state is _State.NEW:
             return RuntimeError(msg)
-        return _because(BatcherClosed(msg), self._defect)
+        return because(BatcherClosed(msg), self._defect)
 
     def _give_up(self, request: Request[T, R]) -> None:
         """The caller waits no longer: cancelled, or told of its exception."""
@@ -348,12 +326,10 @@ class Batcher(Generic[T, R]):
         try:
             self._start_released()
         except Exception as defect:  # noqa: BLE001 - a silent death would leave callers waiting
-            self._defect = defect
-            self._shut()
-            self._report("the batching of requests failed; everyone waiting was told", defect)
+            self._die(defect)
 
     def _start_released(self) -> None:
-        while True:
+        while self._state is not _State.CLOSED:
             decision = next_release(
                 self._queue,
                 self._limits,
@@ -364,29 +340,36 @@ class Batcher(Generic[T, R]):
                 self._listening = True
                 self._set_timer(decision.until)
                 break
-            if not self._take_turn():
+            if not self._turns.take():
                 # A batch that ends, or a turn that is granted, calls again.
                 self._listening = False
                 self._set_timer(None)
                 break
-            run: Run[T, R] = Run(decision.lane.bucket, decision.reason, self._clock())
-            self._queue.take(decision.lane, run)
-            if run.requests:
-                self._start(run)
-            else:
-                self._turn_kept = True
-        self._return_turn()
+            self._start(decision)
+        self._turns.return_unused()
 
-    def _start(self, run: Run[T, R]) -> None:
+    def _start(self, release: Release[T, R]) -> None:
+        """Use the turn for the next batch. From now on whoever is in it will be told."""
+        run: Run[T, R] = Run(release.lane.bucket, release.reason, self._clock())
         self._running[run] = None
-        self._executor.run(self._run_batch, run.batch(), functools.partial(self._finish, run))
+        try:
+            self._queue.take(release.lane, run)
+            if run.requests:
+                done = functools.partial(self._finish, run)
+                self._executor.run(self._run_batch, run.batch(), done)
+                return
+        except Exception as defect:  # noqa: BLE001 - buckets and executors are somebody's code
+            self._die(defect)
+        # All were cancelled in this very pass of the loop; or nothing can run any more.
+        del self._running[run]
+        self._turns.end()
 
     def _finish(self, run: Run[T, R], outcome: Outcome) -> None:
         """A batch has ended. The thread comes first, then its callers."""
         self._running.pop(run, None)
         self._last_run_time = run.run_time = outcome.run_time
         self._batches += 1
-        self._executor.release()
+        self._turns.end()
         if self._state is not _State.CLOSED:
             self._advance()
             self._answer(run, outcome)
@@ -399,11 +382,11 @@ class Batcher(Generic[T, R]):
         error, results = outcome.error, outcome.returned
         if error is None:
             try:
-                results = _one_for_each(results, len(requests))
+                results = one_for_each(results, len(requests))
             except Exception as wrong:  # noqa: BLE001 - iterating is the function's code as well
                 error = wrong
         if error is not None:
-            results = [_batch_failed(error, len(requests)) for _ in requests]
+            results = [batch_failed(error, len(requests)) for _ in requests]
         failed = abandoned = 0
         for request, result in zip(requests, results, strict=True):
             future = request.future
@@ -411,7 +394,7 @@ class Batcher(Generic[T, R]):
                 abandoned += 1
             elif isinstance(result, BaseException):
                 failed += 1
-                future.set_exception(_raisable(result))
+                future.set_exception(raisable(result))
             else:
                 future.set_result(result)
         self._failed += failed
@@ -421,31 +404,6 @@ class Batcher(Generic[T, R]):
                 self._on_batch(run.record(failed=failed, abandoned=abandoned))
             except Exception as error:  # noqa: BLE001 - an observer must not disturb what it sees
                 self._report("on_batch raised", error)
-
-    # ---------------------------------------------------------------------- turns and the timer
-
-    def _take_turn(self) -> bool:
-        """Have a slot of the executor, or be called by `_granted` when one is kept."""
-        if self._turn_kept:
-            self._turn_kept = False
-            return True
-        if self._turn_asked or len(self._running) >= self._concurrency:
-            return False
-        if self._executor.acquire(self._granted):
-            return True
-        self._turn_asked = True
-        return False
-
-    def _granted(self) -> None:
-        self._turn_asked = False
-        self._turn_kept = True
-        self._advance()
-        self._return_turn()
-
-    def _return_turn(self) -> None:
-        if self._turn_kept:
-            self._turn_kept = False
-            self._executor.release()
 
     def _set_timer(self, until: float | None) -> None:
         if self._timer is not None:
@@ -480,19 +438,24 @@ class Batcher(Generic[T, R]):
 
         What runs is not interrupted; its results are dropped. Nobody waits for this Batcher after.
         """
-        if self._state is _State.NEW:
-            self._state = _State.CLOSED
-            return
         self._shut()
-        await asyncio.wait({self._batching})
+        if self._batching is not None:
+            await asyncio.wait({self._batching})
 
     def _end_if_drained(self) -> None:
         if self._state is _State.DRAINING and not self._queue.rows and not self._running:
             self._drained = True
             self._shut()
 
+    def _die(self, defect: Exception) -> None:
+        """A defect of this class or of an executor: tell everybody, and the loop."""
+        self._defect = defect
+        self._shut()
+        self._report("the batching of requests failed; everyone waiting was told", defect)
+
     def _shut(self) -> None:
         """End everything, at once and once."""
+        entered = self._state is not _State.NEW
         if self._state is _State.CLOSED:
             return
         self._state = _State.CLOSED
@@ -504,10 +467,12 @@ class Batcher(Generic[T, R]):
                 request.future.set_exception(self._not_open())
         self._listening = False
         self._set_timer(None)
-        self._return_turn()
-        self._executor.detach()
         self._ended.set()
-        self._batching.cancel()
+        if entered:
+            self._turns.return_unused()
+            self._executor.detach()
+        if self._batching is not None:
+            self._batching.cancel()
 
     # ------------------------------------------------------------------------------ observation
 
@@ -544,23 +509,6 @@ def _is_coroutine_function(function: object) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
-def _one_for_each(returned: Any, requests: int) -> list[Any]:
-    """The results as a list, or an exception that says what `run_batch` should have returned."""
-    if not isinstance(returned, list):
-        if isinstance(returned, str | bytes | dict | set) or not hasattr(returned, "__len__"):
-            msg = (
-                f"run_batch must return a sequence of {requests} results, one for each request,"
-                f" not {type(returned).__name__}"
-            )
-            raise TypeError(msg)
-        returned = list(returned)
-    results: list[Any] = returned
-    if len(results) != requests:
-        msg = f"run_batch returned {len(results)} results for {requests} requests"
-        raise ValueError(msg)
-    return results
-
-
 def _receipt(request: Request[T, R]) -> Receipt:
     """Of a request that has a result: so it is in a run."""
     run = request.place
@@ -568,25 +516,5 @@ def _receipt(request: Request[T, R]) -> Receipt:
     return run.receipt(request)
 
 
-def _raisable(error: BaseException) -> Exception:
-    """An exception that a future can hold: not StopIteration, none that ends tasks or programs."""
-    if isinstance(error, Exception) and not isinstance(error, StopIteration):
-        return error
-    return _because(BatchFailed(f"run_batch returned {error!r} for this request"), error)
-
-
-def _batch_failed(error: BaseException, requests: int) -> BatchFailed:
-    what = f"{type(error).__name__}: {error}"
-    return _because(BatchFailed(f"the batch of {requests} requests failed: {what}"), error)
-
-
 def _inside_run_batch(batcher: Batcher[Any, Any]) -> RuntimeError:
     return RuntimeError(f"{batcher!r}: submitting from inside its own run_batch waits for itself")
-
-
-_E = TypeVar("_E", bound=BaseException)
-
-
-def _because(error: _E, cause: BaseException | None) -> _E:
-    error.__cause__ = cause
-    return error

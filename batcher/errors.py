@@ -23,7 +23,7 @@ class QueueFull(BatcherError):
     0.0 before the first batch has run.
     """
 
-    def __init__(self, message: str, *, retry_after: float) -> None:
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
 

@@ -23,6 +23,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
+from batcher.results import because, described
+
 A = TypeVar("A")
 R = TypeVar("R")
 
@@ -63,6 +65,7 @@ class Executor(ABC):
         self.slots: Final = slots
         self._free = slots
         self._waiting: deque[Callable[[], None]] = deque()
+        self._granting = False
         self._users = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -92,7 +95,7 @@ class Executor(ABC):
 
     def acquire(self, granted: Callable[[], None]) -> bool:
         """Take a slot now (True), or be called once when one has been kept for you (False)."""
-        if self._free:
+        if self._free and not self._waiting:
             self._free -= 1
             return True
         self._waiting.append(granted)
@@ -100,10 +103,16 @@ class Executor(ABC):
 
     def release(self) -> None:
         """Give a slot back: to whoever has waited longest, else it becomes free."""
-        if self._waiting:
-            self._waiting.popleft()()
-        else:
-            self._free += 1
+        self._free += 1
+        if self._granting:
+            return  # Who was granted a slot gives it back at once; the loop below goes on.
+        self._granting = True
+        try:
+            while self._free and self._waiting:
+                self._free -= 1
+                self._waiting.popleft()()
+        finally:
+            self._granting = False
 
     @abstractmethod
     def run(self, function: Function, argument: object, done: Done) -> None:
@@ -130,7 +139,10 @@ class Executor(ABC):
             self.release()
             if ended.done():
                 return
-            if outcome.error is not None:
+            if isinstance(outcome.error, StopIteration):
+                # A future cannot hold one: `await` would take it for a result.
+                ended.set_exception(because(RuntimeError(described(outcome.error)), outcome.error))
+            elif outcome.error is not None:
                 ended.set_exception(outcome.error)
             else:
                 ended.set_result(outcome.returned)
@@ -152,6 +164,51 @@ class Executor(ABC):
 
     def _stop(self) -> None:  # noqa: B027 - need not do a thing
         """Let go of threads and the like; what still runs may end, nobody waits for it."""
+
+
+class Turns:
+    """One user's turns in an executor: at most `most` at a time, asked for one by one.
+
+    `advance` is called when a turn was granted that had to be waited for. What it does not take is
+    given back.
+    """
+
+    def __init__(self, executor: Executor, most: int, advance: Callable[[], None]) -> None:
+        self._executor = executor
+        self._most = most
+        self._advance = advance
+        self._used = 0
+        self._asked = False
+        self._granted = False
+
+    def take(self) -> bool:
+        """Have a turn now (True), or see `advance` called later."""
+        if self._granted:
+            self._granted = False
+        elif self._asked or self._used >= self._most:
+            return False
+        elif not self._executor.acquire(self._grant):
+            self._asked = True
+            return False
+        self._used += 1
+        return True
+
+    def end(self) -> None:
+        """A turn is over."""
+        self._used -= 1
+        self._executor.release()
+
+    def return_unused(self) -> None:
+        """Let others have a turn that was granted and is not needed any more."""
+        if self._granted:
+            self._granted = False
+            self._executor.release()
+
+    def _grant(self) -> None:
+        self._asked = False
+        self._granted = True
+        self._advance()
+        self.return_unused()
 
 
 class ThreadExecutor(Executor):
@@ -176,7 +233,7 @@ class ThreadExecutor(Executor):
         self._inbox = queue.SimpleQueue()
         self._threads = [
             threading.Thread(
-                target=_work_off,
+                target=work_off,
                 args=(loop, self._inbox),
                 name=self.name if self.slots == 1 else f"{self.name}-{number}",
                 daemon=True,
@@ -192,7 +249,7 @@ class ThreadExecutor(Executor):
         self._threads = []
 
 
-def _work_off(loop: asyncio.AbstractEventLoop, inbox: "queue.SimpleQueue[Work | None]") -> None:
+def work_off(loop: asyncio.AbstractEventLoop, inbox: "queue.SimpleQueue[Work | None]") -> None:
     """Run what comes in until told to stop. On a model thread."""
     while (work := inbox.get()) is not None:
         function, argument, done = work
@@ -200,7 +257,9 @@ def _work_off(loop: asyncio.AbstractEventLoop, inbox: "queue.SimpleQueue[Work | 
         try:
             loop.call_soon_threadsafe(done, outcome)
         except RuntimeError:
-            return  # The loop was closed meanwhile: nobody is left to answer.
+            if loop.is_closed():
+                return  # It was closed meanwhile: nobody is left to answer.
+            raise
         # An idle thread must keep neither the last batch nor its results alive.
         del work, function, argument, done, outcome
 
@@ -218,7 +277,7 @@ class LoopExecutor(Executor):
             self._await(function, argument), context=contextvars.Context()
         )
         self._tasks[task] = None
-        task.add_done_callback(functools.partial(self._ended, done))
+        task.add_done_callback(functools.partial(self._ended, done), context=contextvars.Context())
 
     def _stop(self) -> None:
         for task in self._tasks:

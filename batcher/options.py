@@ -20,7 +20,7 @@ def at_least_one(name: str, value: int) -> int:
 def seconds(name: str, value: float) -> float:
     """A finite number of seconds, 0 or more. TypeError, ValueError."""
     try:
-        number = float(value)
+        number = float(value + 0.0)
     except (TypeError, ValueError):
         msg = f"{name} must be a number of seconds, not {value!r}"
         raise TypeError(msg) from None

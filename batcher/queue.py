@@ -157,7 +157,10 @@ class RequestQueue(Generic[T, R]):
         if lane.rows < self._max_batch_size:
             self._full.pop(lane.bucket, None)
         if not lane.rows:
-            # The heap lets go of it when its number comes up.
             lane.requests.clear()
             lane.dead = 0
             del self._lanes[lane.bucket]
+            # The heap lets go of it when its number comes up, or here: nobody may ask for long.
+            if len(self._heads) > SWEEP_AT_LEAST + 2 * len(self._lanes):
+                self._heads = [entry for entry in self._heads if entry[1].requests]
+                heapq.heapify(self._heads)

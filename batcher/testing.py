@@ -74,8 +74,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             check()
         if timeout is None:
             raise Deadlock(self._who_waits())
-        # However small the step is beside the time, the clock must move.
+        # However small the step is beside the time, the clock must move; and the loop must take
+        # a timer for due that is due as exactly as the clock can say.
         self._now = max(self._now + timeout, math.nextafter(self._now, math.inf))
+        self._clock_resolution = max(1e-9, math.ulp(self._now))
 
     def _who_waits(self) -> str:
         tasks = sorted(asyncio.all_tasks(self), key=lambda task: task.get_name())
@@ -119,8 +121,8 @@ class FakeExecutor(Executor):
     run_time
         Seconds that a call takes: a number, or a function of the argument (the `Batch`).
     by_hand
-        Nothing runs by itself: `step` performs the next thing, first the start of a call and then
-        its end, so that a test can act between the two.
+        Nothing runs by itself: `start_next` lets a function run, `finish_next` tells its result, so
+        that a test can act before, between and after the two.
 
     `started` holds the arguments of all calls so far, in order.
     """
@@ -140,7 +142,7 @@ class FakeExecutor(Executor):
         self.started: Final[list[Any]] = []
 
     def run(self, function: Function, argument: object, done: Done) -> None:
-        """Begin now and end `run_time` later, or wait for `step`."""
+        """Begin now and end `run_time` later, or wait for `start_next`."""
         if self._by_hand:
             self._handed_over.append((function, argument, done))
             return

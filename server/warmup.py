@@ -1,9 +1,9 @@
-"""Runs a fresh model before its first client: compiles, and checks that it may be batched.
+"""Runs a fresh model first: compiles, and checks that it may be batched. On the model thread.
 
-On the model thread. Shapes alone do not tell whether rows of several requests may run together: a
-row must give the same alone and in company. So each signature runs one row alone and two rows
-together; if the first differs, its requests run alone from then on. Batch size changes the last
-bits of a float, which is not a difference: see `TOLERANCE`.
+Shapes alone do not tell whether rows of several requests may run together: a row must give the same
+alone and in company. So each signature runs two rows together and each of them alone; if one
+differs, its requests run alone from then on. Batch size changes the last bits of a float, which is
+not a difference: see `TOLERANCE`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -91,13 +91,16 @@ def _accepted_input(model: Model, signature: Signature) -> tuple[int, Tensors]:
 
 
 def _why_rows_influence(model: Model, signature: Signature, rows: Tensors) -> str:
-    alone = model.run(signature.name, {name: array[:1] for name, array in rows.items()})
     together = model.run(signature.name, rows)
-    for name, array in together.items():
-        if np.ndim(array) == 0 or len(array) != 2 or np.shape(alone[name])[:1] != (1,):  # noqa: PLR2004 - two rows went in
-            return f"output {name!r} has the shape {np.shape(array)} for 2 rows"
-        if not _same(alone[name][0], array[0]):
-            return f"output {name!r} of a row alone differs from that of the same row in a batch"
+    for row in range(2):
+        alone = model.run(signature.name, {name: a[row : row + 1] for name, a in rows.items()})
+        for name, array in together.items():
+            if np.shape(array)[:1] != (2,) or np.shape(alone[name])[:1] != (1,):
+                return f"output {name!r} has the shape {np.shape(array)} for 2 rows"
+            if not _same(alone[name][0], array[row]):
+                return (
+                    f"output {name!r} of a row alone differs from that of the same row in a batch"
+                )
     return ""
 
 

@@ -84,10 +84,8 @@ class Call:
             return [(await batcher.submit(item, size=item.size, bucket=bucket), None)]
         if self.door == "receipt":
             return [await batcher.submit_with_receipt(item, size=item.size, bucket=bucket)]
-        if self.door == "many":
-            answers = await batcher.submit_many(items, sizes=sizes, bucket=bucket)
-            return [(answer, None) for answer in answers]
-        return [*await batcher.submit_many_with_receipts(items, sizes=sizes, bucket=bucket)]
+        answers = await batcher.submit_many(items, sizes=sizes, bucket=bucket)
+        return [(answer, None) for answer in answers]
 
     async def live(self) -> None:
         self.allowed = self.station.verdict(self)
@@ -234,7 +232,7 @@ class Station:
         """A caller has been told; whatever it still has here goes with it."""
         self.history.note("told", *call.items, call.error or call.told)
         self.history.check(AT_END_OF_CALL, call)
-        self.refused += isinstance(call.error, lib.QueueFull)
+        self.refused += isinstance(call.error, lib.QueueFull) * len(call.items)
         for item in call.items:
             self.leaving.pop(item, None)
             if call.awaited is not None and item.fate is None:
@@ -685,7 +683,7 @@ class History:
 
     def plan_call(self, at: float) -> None:
         rng, station = self.rng, self.rng.choice(self.stations)
-        door = rng.choice(("submit", "submit", "receipt", "many", "receipts"))
+        door = rng.choice(("submit", "submit", "receipt", "receipt", "many", "many"))
         call = Call(station, door, rng.randrange(self.buckets) or None)
         for _ in range(1 if door in {"submit", "receipt"} else rng.randint(1, 5)):
             size = rng.randint(1, rng.choice((1, station.max_batch_size)))

@@ -10,7 +10,7 @@ import pytest
 
 from batcher import Batcher, BatchFailed, Outcome, Reason, Receipt
 from batcher.batcher import _State
-from batcher.executor import Done, Function
+from batcher.executor import Done, Function, Turns
 from batcher.queue import Lane, RequestQueue
 from batcher.request import Request, Run
 from tests import simulation
@@ -73,13 +73,6 @@ class ResolvesTheCancelled(Broken):
         super()._answer(run, outcome)
 
 
-class ForgetsOne(Broken):
-    def _start(self, run: OneRun) -> None:
-        if len(run.requests) > 3:
-            run.size -= run.requests.pop().size
-        super()._start(run)
-
-
 class SwapsTwoAnswers(Broken):
     def _answer(self, run: OneRun, outcome: Outcome) -> None:
         answers = outcome.returned
@@ -120,20 +113,26 @@ class LeavesTheThreadIdle(Broken):
             super()._advance()
 
 
-class LosesAGrantedTurn(Broken):
-    def _granted(self) -> None:
-        self._turn_asked = False
+class LosesAGrantedTurn(Turns):
+    def _grant(self) -> None:
+        self._asked = False
 
 
-class ReturnsAGrantedTurnUnused(Broken):
-    def _granted(self) -> None:
-        self._turn_asked, self._turn_kept = False, True
-        self._return_turn()
+class ReturnsAGrantedTurnUnused(Turns):
+    def _grant(self) -> None:
+        self._asked, self._granted = False, True
+        self.return_unused()
 
 
-class KeepsATurnItDoesNotUse(Broken):
-    def _return_turn(self) -> None:
-        self._turn_kept = False
+class KeepsATurnItDoesNotUse(Turns):
+    def return_unused(self) -> None:
+        self._granted = False
+
+
+def with_turns(turns: type[Turns], *args: Any, **options: Any) -> Broken:
+    batcher = Broken(*args, **options)
+    batcher._turns = turns(batcher._executor, options["concurrency"], batcher._advance)
+    return batcher
 
 
 class NeverListens(Broken):
@@ -200,11 +199,11 @@ class LeavesATaskBehind(Broken):
 
 
 class AcceptsWhileDraining(Broken):
-    def _check_admission(self, rows: int, largest: int) -> None:
+    def _check_admission(self, rows: int, largest: int, requests: int) -> None:
         state = self._state
         self._state = _State.OPEN if state is _State.DRAINING else state
         try:
-            super()._check_admission(rows, largest)
+            super()._check_admission(rows, largest, requests)
         finally:
             self._state = state
 
@@ -218,12 +217,6 @@ class CountsTheCancelledTwice(Broken):
     def _give_up(self, request: OneRequest) -> None:
         super()._give_up(request)
         self._cancelled += request.future.cancelled()
-
-
-class SaysTheWrongReason(Broken):
-    def _start(self, run: OneRun) -> None:
-        run.reason = Reason.IDLE if run.reason is Reason.TIMEOUT else run.reason
-        super()._start(run)
 
 
 class TellsAWrongReceipt(Broken):
@@ -251,6 +244,19 @@ class ForgetsARecord(Broken):
 # Queues are planted in a Batcher, as it makes its own.
 
 
+class ForgetsOne(Requests):
+    def take(self, lane: OneLane, run: OneRun) -> None:
+        super().take(lane, run)
+        if len(run.requests) > 3:
+            run.size -= run.requests.pop().size
+
+
+class SaysTheWrongReason(Requests):
+    def take(self, lane: OneLane, run: OneRun) -> None:
+        run.reason = Reason.IDLE if run.reason is Reason.TIMEOUT else run.reason
+        super().take(lane, run)
+
+
 class LastInFirstOut(Requests):
     def take(self, lane: OneLane, run: OneRun) -> None:
         if not lane.dead:
@@ -266,8 +272,10 @@ class MixesBuckets(Requests):
 
 
 class ExceedsTheCap(Requests):
-    def __init__(self, max_batch_size: int) -> None:
-        super().__init__(max_batch_size + 1)
+    def take(self, lane: OneLane, run: OneRun) -> None:
+        self._max_batch_size += 1
+        super().take(lane, run)
+        self._max_batch_size -= 1
 
 
 class RunsTheCancelled(Requests):
@@ -372,6 +380,8 @@ def plant(bug: type[Any]) -> Parts:
         return Parts(executor=bug)
     if issubclass(bug, RequestQueue):
         return Parts(functools.partial(with_queue, bug))
+    if issubclass(bug, Turns):
+        return Parts(functools.partial(with_turns, bug))
     return Parts(bug)
 
 
@@ -417,7 +427,7 @@ def test_a_violation_says_how_to_replay_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        simulation, "simulate", functools.partial(simulate, parts=Parts(ForgetsOne))
+        simulation, "simulate", functools.partial(simulate, parts=plant(ForgetsOne))
     )
     assert simulation.main(["--histories", "1", "--first", "9"]) == 1
     out = capsys.readouterr().out

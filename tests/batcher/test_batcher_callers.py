@@ -122,17 +122,6 @@ async def test_a_receipt_tells_what_the_request_went_through() -> None:
     ]
 
 
-async def test_submit_many_with_receipts_has_one_for_each_item() -> None:
-    executor = FakeExecutor(run_time=RUN_TIME)
-    async with Batcher(double, max_batch_size=2, executor=executor) as batcher:
-        answers = await batcher.submit_many_with_receipts([1, 2, 3])
-    assert answers == [
-        (2, Receipt(0.0, RUN_TIME, 2, 2, Reason.FULL)),
-        (4, Receipt(0.0, RUN_TIME, 2, 2, Reason.FULL)),
-        (6, Receipt(RUN_TIME, RUN_TIME, 1, 1, Reason.IDLE)),
-    ]
-
-
 # --------------------------------------------------------------------------- mistakes of one caller
 
 

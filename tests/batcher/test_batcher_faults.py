@@ -16,6 +16,7 @@ from batcher import (
     BatchRecord,
 )
 from batcher.executor import Done, Function
+from batcher.queue import RequestQueue
 from batcher.testing import FakeExecutor, Faults
 from tests.batcher.conftest import Reports
 from tests.batcher.scenes import (
@@ -322,6 +323,7 @@ async def test_cancelling_the_batching_coroutine_tells_everybody() -> None:
     async with Batcher(double, max_batch_size=1, executor=executor) as batcher:
         callers = [asyncio.ensure_future(batcher.submit(item)) for item in range(2)]
         await settle()
+        assert batcher._batching is not None
         batcher._batching.cancel()
         for error in await outcomes(callers):
             assert isinstance(error, BatcherClosed)
@@ -349,3 +351,39 @@ async def test_an_ended_request_is_freed_without_the_garbage_collector() -> None
             assert alive() == 0
     finally:
         gc.enable()
+
+
+class BreaksInside:
+    """A bucket that can be hashed at the door and not any more when its batch is taken."""
+
+    def __init__(self) -> None:
+        self.left = 2
+
+    def __hash__(self) -> int:
+        if not self.left:
+            msg = "hashed too often"
+            raise ValueError(msg)
+        self.left -= 1
+        return 0
+
+
+class NoOldest(RequestQueue[int, int]):
+    """A queue with a defect."""
+
+    def oldest(self) -> None:
+        msg = "planted"
+        raise ValueError(msg)
+
+
+@pytest.mark.parametrize("bucket", [BreaksInside(), None])
+async def test_a_defect_of_the_batching_ends_it_aloud(bucket: object, reports: Reports) -> None:
+    executor = FakeExecutor()
+    async with Batcher(double, executor=executor) as batcher:
+        if bucket is None:
+            batcher._queue = NoOldest(1)
+        callers = [asyncio.ensure_future(batcher.submit(1, bucket=b)) for b in (bucket, "other")]
+        for error in await outcomes(callers):
+            assert isinstance(error, BatcherClosed)
+            assert isinstance(error.__cause__, ValueError)
+    assert executor.free_slots == 1
+    assert len(reports) == 1

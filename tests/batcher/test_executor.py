@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import queue
 import threading
 import weakref
 from collections.abc import Callable
@@ -9,9 +10,10 @@ from collections.abc import Callable
 import pytest
 
 from batcher import Executor, LoopExecutor, Outcome, ThreadExecutor
-from batcher.executor import call
-from batcher.testing import FakeExecutor
-from tests.batcher.scenes import LONG, outcomes, settle, work_off
+from batcher.executor import Work, call, work_off
+from batcher.testing import FakeExecutor, VirtualTimeLoop
+from tests.batcher.scenes import LONG, outcomes, settle
+from tests.batcher.scenes import work_off as work_off_by_hand
 
 RUN_TIME = 1.0
 MORE_THAN_THE_STACK_HOLDS = 1500
@@ -104,10 +106,10 @@ async def test_an_executor_stopped_while_a_function_ran_must_wait_for_it() -> No
     assert executor._users == 0
     with pytest.raises(RuntimeError, match="was stopped while a function ran"):
         await executor.call(len, "seven")
-    await work_off(executor)
+    await work_off_by_hand(executor)
     again = asyncio.ensure_future(executor.call(len, "seven"))
     await settle()
-    await work_off(executor)
+    await work_off_by_hand(executor)
     assert await again == 5
 
 
@@ -149,7 +151,7 @@ async def test_a_call_cancelled_before_its_turn_never_runs() -> None:
     await settle()
     callers[1].cancel()
     await settle()
-    await work_off(executor)
+    await work_off_by_hand(executor)
     assert executor.started == ["", "xx"]
     assert await callers[2] == 2
     assert (executor.free_slots, executor._users) == (1, 0)
@@ -168,7 +170,7 @@ async def test_a_call_cancelled_while_it_runs_is_finished_for_nobody(
     await settle()
     assert executor.free_slots == 0
     executor.finish_next()
-    await work_off(executor)
+    await work_off_by_hand(executor)
     assert await second == 5
     assert (executor.free_slots, executor._users) == (1, 0)
 
@@ -339,3 +341,25 @@ async def test_stopping_cancels_what_runs_and_says_so_once(*, begun: bool) -> No
     await settle()
     assert [type(outcome.error) for outcome in told] == [asyncio.CancelledError]
     assert not executor._tasks
+
+
+class RefusingLoop(VirtualTimeLoop):
+    """Refuses calls from threads, as virtual time does."""
+
+    def call_soon_threadsafe(self, *args: object, **kwargs: object) -> asyncio.Handle:
+        msg = "no threads here"
+        raise RuntimeError(msg)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_thread_ends_with_its_loop_and_complains_of_any_other_refusal(closed: bool) -> None:  # noqa: FBT001
+    inbox: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+    inbox.put((len, "x", lambda _: None))
+    loop = RefusingLoop()
+    if closed:
+        loop.close()
+        work_off(loop, inbox)
+        return
+    with pytest.raises(RuntimeError, match="no threads here"):
+        work_off(loop, inbox)
+    loop.close()

@@ -107,7 +107,8 @@ def test_only_elements_of_the_very_type_become_a_tensor(
         return
     array = request.inputs["a"]
     flat = [value for part in elements for value in (part if isinstance(part, list) else [part])]
-    allowed: set[type] = {"b": {bool}, "f": {int, float}}.get(array.dtype.kind, {int})
+    others: dict[str, set[type]] = {"b": {bool}, "f": {int, float}}
+    allowed = others.get(array.dtype.kind, {int})
     assert {type(value) for value in flat} <= allowed
     with np.errstate(over="ignore"):
         # Python's own numbers, as the dtype holds them; OverflowError if it cannot.
