@@ -5,7 +5,7 @@ from typing import Final
 
 import click
 
-COMMANDS: Final = ("echo", "load", "submit")
+COMMANDS: Final = ("call", "echo", "load", "submit")
 """Modules of this package, each with a `command`."""
 
 

@@ -1,7 +1,7 @@
 """TensorFlow's SavedModel format: every signature, resident in memory. Model thread."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ class SavedModel:
 
     def __init__(self, loaded: Any) -> None:
         self._loaded = loaded
-        self._functions: dict[str, Any] = dict(loaded.signatures)
-        if not self._functions:
+        functions: dict[str, Any] = dict(loaded.signatures)
+        if not functions:
             msg = "it has no signatures to call"
             raise ValueError(msg)
+        self._calls = {name: _call(function) for name, function in functions.items()}
         self._signatures = {
-            name: _signature(name, function) for name, function in self._functions.items()
+            name: _signature(name, function) for name, function in functions.items()
         }
 
     @property
@@ -35,13 +36,45 @@ class SavedModel:
 
     def run(self, signature: str, inputs: Tensors) -> Tensors:
         """Call one signature."""
-        # A numpy array would be held against the declared shape more strictly than a tensor is.
-        tensors = {name: tf.constant(array) for name, array in inputs.items()}
         try:
-            outputs = self._functions[signature](**tensors)
+            outputs = self._calls[signature](inputs)
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
             raise InputRejected(_told(error)) from error
         return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+def _call(function: Any) -> Callable[[Tensors], Mapping[str, Any]]:
+    """The cheapest way to call a signature: as the operation that it is underneath.
+
+    The signature itself matches its arguments with the care of a public function, which takes
+    longer than a small model: 240 µs a call where the operation takes 25 (`python -m bench call`).
+    Where the graph does not say which of its inputs is which, the signature is called after all.
+    """
+    captured = list(function.captured_inputs)
+    places = [_argument(tensor) for tensor in function.inputs[: -len(captured) or None]]
+    names = list(function.structured_outputs)
+    if sorted(filter(None, places)) != sorted(function.structured_input_signature[1]):
+        return lambda inputs: dict(function(**{k: tf.constant(v) for k, v in inputs.items()}))
+    dtypes = [tensor.dtype for tensor in function.outputs]
+    # Flat outputs come in the order of their names, as TensorFlow flattens every dict.
+    names.sort()
+
+    def call(inputs: Tensors) -> Mapping[str, Any]:
+        arguments = [inputs[name] for name in places]
+        outputs = tf.raw_ops.StatefulPartitionedCall(
+            args=arguments + captured, Tout=dtypes, f=function
+        )
+        return dict(zip(names, outputs, strict=True))
+
+    return call
+
+
+def _argument(tensor: Any) -> str:
+    """What an input of a graph is called in its signature, "" if the graph does not tell."""
+    try:
+        return str(tensor.op.get_attr("_user_specified_name").decode())
+    except ValueError:
+        return ""
 
 
 def _told(error: Any) -> str:
