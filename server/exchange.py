@@ -1,7 +1,7 @@
 """What goes in and out of the front, whatever carried it: an exchange and its answer. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 JSON = "application/json"
 
@@ -27,5 +27,5 @@ class Answer:
     status: int
     body: bytes
     content_type: str = JSON
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] | None = None
     close: bool = False

@@ -39,25 +39,14 @@ class Front:
 
     async def handle(self, exchange: Exchange) -> Answer:
         """Answer one request; raises nothing but CancelledError, when the client has gone."""
-        for protocol in PROTOCOLS:
-            if exchange.target.startswith(protocol.prefix):
-                return await self._speak(protocol, exchange)
-        return self._own_page(exchange)
-
-    def refuse(self, exchange: Exchange, error: ServingError) -> Answer:
-        """Answer a request whose body could not be read, in its own protocol's words."""
-        for protocol in PROTOCOLS:
-            if exchange.target.startswith(protocol.prefix):
-                return self._told("", protocol, protocol.error(error))
-        return Answer(error.code.http_status, str(error).encode(), "text/plain; charset=utf-8")
-
-    async def _speak(self, protocol: Protocol, exchange: Exchange) -> Answer:
+        protocol = _protocol(exchange.target)
+        if protocol is None:
+            return self._own_page(exchange)
         model = ""
         try:
             operation = protocol.route(exchange.method, exchange.target)
-            name = operation.address.name
-            if self._repository.knows(name):
-                model = name
+            if self._repository.knows(operation.address.name):
+                model = operation.address.name
             if isinstance(operation, Infer):
                 answer = await self._infer(protocol, operation, exchange)
             elif isinstance(operation, ModelStatus):
@@ -73,7 +62,17 @@ class Front:
         except Exception:
             log.exception("a request met a defect of this server", target=exchange.target)
             answer = protocol.error(Internal("internal error; the server's log has the details"))
-        return self._told(model, protocol, answer)
+        self._metrics.count_answer(model, protocol.name, answer.status)
+        return answer
+
+    def refuse(self, exchange: Exchange, error: ServingError) -> Answer:
+        """Answer a request whose body could not be read, in its own protocol's words."""
+        protocol = _protocol(exchange.target)
+        if protocol is not None:
+            answer = protocol.error(error)
+            self._metrics.count_answer("", protocol.name, answer.status)
+            return answer
+        return Answer(error.code.http_status, str(error).encode(), "text/plain; charset=utf-8")
 
     async def _infer(self, protocol: Protocol, operation: Infer, exchange: Exchange) -> Answer:
         if self.phase is Phase.DRAINING:
@@ -81,10 +80,6 @@ class Front:
         request = protocol.decode(operation, exchange, self._repository.find)
         response = await self._repository.endpoint(request.model).infer(request)
         return protocol.encode(request, response)
-
-    def _told(self, model: str, protocol: Protocol, answer: Answer) -> Answer:
-        self._metrics.count_answer(model, protocol.name, answer.status)
-        return answer
 
     def _own_page(self, exchange: Exchange) -> Answer:
         """Pages about the server itself: for probes and Prometheus, in plain text."""
@@ -99,6 +94,13 @@ class Front:
             ready = self.phase is Phase.READY
             return _text(200 if ready else 503, self.phase.value)
         return Answer(200, self._metrics.scrape(), CONTENT_TYPE)
+
+
+def _protocol(target: str) -> Protocol | None:
+    for protocol in PROTOCOLS:
+        if target.startswith(protocol.prefix):
+            return protocol
+    return None
 
 
 def _text(status: int, words: str) -> Answer:

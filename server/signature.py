@@ -35,17 +35,21 @@ class TensorSpec:
 
     `dtype` is TensorFlow's name for it ("float32", "bool", "string"); None in `shape` is a
     dimension of any size, and a `shape` of None has any rank. `numpy_dtype` is what its arrays
-    have; object for strings (bytes) and for what NumPy has no name for.
+    have; object for strings (bytes) and for what NumPy has no name for. `row_shape` is the shape
+    of every row, None if rows differ in shape or there is no batch dimension.
     """
 
     name: str
     dtype: str
     shape: Shape | None
     numpy_dtype: np.dtype[Any] = field(init=False)
+    row_shape: tuple[int, ...] | None = field(init=False)
 
     def __post_init__(self) -> None:
         numpy_name = self.dtype if self.dtype in NUMPY_DTYPES else "object"
         object.__setattr__(self, "numpy_dtype", np.dtype(numpy_name))
+        sizes = self.shape[1:] if self.shape and self.has_batch_dimension else (None,)
+        object.__setattr__(self, "row_shape", None if None in sizes else sizes)
 
     @property
     def has_batch_dimension(self) -> bool:
@@ -77,9 +81,7 @@ class Signature:
     @property
     def has_one_layout(self) -> bool:
         """Whether all rows have the same shapes."""
-        return all(
-            spec.shape is not None and None not in spec.shape[1:] for spec in self.inputs.values()
-        )
+        return all(spec.row_shape is not None for spec in self.inputs.values())
 
     def running_alone(self, why: str) -> "Signature":
         """The same signature, not to be batched."""
@@ -114,20 +116,26 @@ def validate(signature: Signature, tensors: Tensors) -> tuple[Tensors, int, int]
             f" the request has {_names(tensors)}"
         )
         raise InvalidArgument(msg)
-    added = 0
+    rows = added = 0
     fitted: Tensors = {}
-    for name, array in tensors.items():
-        spec = signature.inputs[name]
-        fitted[name], more = _fit(array, spec)
-        added = max(added, more)
-    if not signature.batchable:
-        return fitted, 1, added
-    rows = {array.shape[0] for array in fitted.values()}
-    if len(rows) > 1:
-        told = ", ".join(f"{name!r}: {array.shape[0]}" for name, array in fitted.items())
-        msg = f"inputs must agree on the number of rows, their first dimension; got {told}"
-        raise InvalidArgument(msg)
-    return fitted, rows.pop(), added
+    for name, spec in signature.inputs.items():
+        array = tensors[name]
+        shape = array.shape
+        # Most requests are plain, which takes one comparison for all of the row to see.
+        plain = shape[1:] == spec.row_shape and array.dtype == spec.numpy_dtype
+        if not (plain and shape and shape[0]):
+            array, more = _fit(array, spec)
+            added = max(added, more)
+        fitted[name] = array
+        if signature.alone:
+            rows = 1
+        elif not rows:
+            rows = array.shape[0]
+        elif rows != array.shape[0]:
+            told = ", ".join(f"{name!r}: {tensors[name].shape[0]}" for name in signature.inputs)
+            msg = f"inputs must agree on the number of rows, their first dimension; got {told}"
+            raise InvalidArgument(msg)
+    return fitted, rows or 1, added
 
 
 def remove_added(signature: Signature, outputs: Tensors, added: int) -> Tensors:

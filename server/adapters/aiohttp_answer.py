@@ -7,6 +7,7 @@ version and wishes have it, no body after HEAD, and waiting for a client that re
 """
 
 import email.utils
+import functools
 import http
 import time
 from typing import Final
@@ -53,31 +54,40 @@ class WholeAnswer(web.StreamResponse):
 
 
 def _head(told: Answer, *, keep_alive: bool, old: bool) -> bytes:
-    connection = ""
+    connection = b""
     if not keep_alive:
-        connection = "Connection: close\r\n"
+        connection = b"Connection: close\r\n"
     elif old:
-        connection = "Connection: keep-alive\r\n"
-    more = "".join([f"{name}: {value}\r\n" for name, value in told.headers.items()])
+        connection = b"Connection: keep-alive\r\n"
+    more = b""
+    if told.headers:
+        more = "".join([f"{k}: {v}\r\n" for k, v in told.headers.items()]).encode("latin-1")
+    first = _first_lines(told.status, told.content_type)
+    return b"%bContent-Length: %d\r\nDate: %b\r\n%b%b\r\n" % (
+        first,
+        len(told.body),
+        _date(),
+        connection,
+        more,
+    )
+
+
+@functools.cache
+def _first_lines(status: int, content_type: str) -> bytes:
+    """What all answers of a kind begin with; there are few kinds."""
+    phrase = http.HTTPStatus(status).phrase
     return (
-        f"HTTP/1.1 {told.status} {_PHRASES[told.status]}\r\n"
-        f"Content-Type: {told.content_type}\r\n"
-        f"Content-Length: {len(told.body)}\r\n"
-        f"Date: {_date()}\r\n"
-        f"Server: {_SERVER}\r\n"
-        f"{connection}{more}\r\n"
+        f"HTTP/1.1 {status} {phrase}\r\nServer: {_SERVER}\r\nContent-Type: {content_type}\r\n"
     ).encode("latin-1")
 
 
-_PHRASES: Final = {status.value: status.phrase for status in http.HTTPStatus}
-
-_last_date: tuple[int, str] = (0, "")
+_last_date: tuple[int, bytes] = (0, b"")
 
 
-def _date() -> str:
+def _date() -> bytes:
     """The date as HTTP writes it, formatted once a second."""
     global _last_date  # noqa: PLW0603 - a clock, not a state: whoever asks gets the same
     now = int(time.time())
     if _last_date[0] != now:
-        _last_date = (now, email.utils.formatdate(now, usegmt=True))
+        _last_date = (now, email.utils.formatdate(now, usegmt=True).encode())
     return _last_date[1]

@@ -33,7 +33,7 @@ def create_app(config: Config | None = None) -> web.Application:
         prefix = resource.canonical.removesuffix("/{tail}")
         target = request.raw_path.removeprefix(prefix)
         told = await answer(request, target, application.front, config.max_body_size, inflated=True)
-        headers = {"Content-Type": told.content_type, **told.headers}
+        headers = {"Content-Type": told.content_type, **(told.headers or {})}
         response = web.Response(body=told.body, status=told.status, headers=headers)
         if told.close:
             response.force_close()

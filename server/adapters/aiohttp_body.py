@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import BaseRequest
 
@@ -19,36 +19,32 @@ async def answer(
 ) -> Answer:
     """Have the front answer one request of aiohttp's, whose body it may have inflated already."""
     exchange = Exchange(request.method, target, request.headers, _NO_BODY)
+    content = request.content
     try:
-        exchange.body = await _read(request, max_body_size)
+        # Most bodies have come whole, with the head, and need no waiting.
+        body = content.read_nowait() if content.is_eof() else await _read(content, max_body_size)
+        if len(body) > max_body_size:
+            raise too_large(max_body_size)
         if not inflated and hdrs.CONTENT_ENCODING in request.headers:
-            encoding = request.headers[hdrs.CONTENT_ENCODING]
-            exchange.body = inflate(exchange.body, encoding, max_body_size)
+            body = inflate(body, request.headers[hdrs.CONTENT_ENCODING], max_body_size)
     except ServingError as error:
         told = front.refuse(exchange, error)
         # What was not read of the body must not be taken for the next request.
         told.close = True
         return told
+    exchange.body = body
     return await front.handle(exchange)
 
 
-async def _read(request: BaseRequest, limit: int) -> bytes:
-    """The whole body. TooLarge, DecodeError."""
-    if not request.body_exists:
-        return _NO_BODY
-    content = request.content
+async def _read(content: StreamReader, limit: int) -> bytes:
+    """The whole body, or a little more of it than `limit`. DecodeError."""
+    parts: list[bytes] = []
+    size = 0
     try:
-        body = await content.readany()
-        if not content.at_eof():
-            parts = [body]
-            size = len(body)
-            while size <= limit and not content.at_eof():
-                parts.append(await content.readany())
-                size += len(parts[-1])
-            body = b"".join(parts)
+        while size <= limit and not content.at_eof():
+            parts.append(await content.readany())
+            size += len(parts[-1])
     except (web.RequestPayloadError, HttpProcessingError) as error:
         msg = f"the body cannot be read: {error}"
         raise DecodeError(msg) from error
-    if len(body) > limit:
-        raise too_large(limit)
-    return body
+    return b"".join(parts)

@@ -35,9 +35,9 @@ from server.inference import (
     VersionState,
 )
 from server.protocols import strict_json
+from server.protocols.json_tensors import READABLE, hides_nothing, kind_of, to_array
 from server.signature import (
     DEFAULT_SIGNATURE,
-    NUMPY_DTYPES,
     Array,
     Signature,
     Tensors,
@@ -105,24 +105,26 @@ class TensorFlowServingRest:
             raise Unimplemented(msg)
         body = strict_json.loads(exchange.body)
         if not isinstance(body, dict):
-            msg = f"the body must be a JSON object, not {_kind(body)}"
+            msg = f"the body must be a JSON object, not {kind_of(body)}"
             raise DecodeError(msg)
         name = body.get("signature_name", DEFAULT_SIGNATURE)
         if not isinstance(name, str):
-            msg = f'"signature_name" must be a string, not {_kind(name)}'
+            msg = f'"signature_name" must be a string, not {kind_of(name)}'
             raise DecodeError(msg)
         model = find(operation.address)
         signature = _find_signature(model, name or DEFAULT_SIGNATURE)
         form = _form(body)
+        tensors = body[form]
+        only_numbers = hides_nothing(exchange.body, body, _strings(body, tensors))
         read = _from_rows if form == ROWS else _from_columns
-        only_numbers = _has_only_numbers(exchange.body, body, form)
-        return InferenceRequest(model, signature, read(body[form], signature, only_numbers), form)
+        return InferenceRequest(model, signature, read(tensors, signature, only_numbers), form)
 
     def encode(self, request: InferenceRequest, response: InferenceResponse) -> Answer:
         """Write `{"predictions": rows}` or `{"outputs": columns}`."""
         outputs, form = response.outputs, request.form
         for name, array in outputs.items():
-            _check_writable(name, array, form)
+            if array.dtype not in _WRITABLE or (not array.ndim and form == ROWS):
+                raise _not_writable(name, array)
         if len(outputs) == 1:
             (array,) = outputs.values()
             written = strict_json.dumps(array)
@@ -185,35 +187,27 @@ def _find_signature(model: ServedModel, name: str) -> Signature:
 
 
 def _form(body: Mapping[str, Any]) -> str:
-    forms = [form for form in (ROWS, COLUMNS) if form in body]
-    if len(forms) != 1:
-        came = "both" if forms else "neither"
+    if (ROWS in body) == (COLUMNS in body):
+        came = "both" if ROWS in body else "neither"
         msg = f'the body must have either "instances" or "inputs", it has {came}'
         raise DecodeError(msg)
-    return forms[0]
+    return ROWS if ROWS in body else COLUMNS
 
 
-def _has_only_numbers(raw: bytes, body: Mapping[str, Any], form: str) -> bool:
-    """Whether all elements are plainly numbers; False if only a look at each of them can tell.
-
-    NumPy hides booleans among numbers, and makes every element as wide as the longest string, which
-    can be gigabytes. Most bodies hold neither: they have as many quotes as their keys need.
-    """
-    if b"true" in raw or b"false" in raw:
-        return False
-    tensors = body[form]
-    strings = len(body) + isinstance(body.get("signature_name"), str)
+def _strings(body: Mapping[str, Any], tensors: Any) -> int:
+    """Strings in a body of numbers, besides its keys: the names of the signature and inputs."""
+    strings = 1 if isinstance(body.get("signature_name"), str) else 0
     if isinstance(tensors, dict):
-        strings += len(tensors)
-    elif isinstance(tensors, list) and tensors and isinstance(tensors[0], dict):
-        strings += sum(len(row) for row in tensors if isinstance(row, dict))
-    return raw.count(b'"') == 2 * strings
+        return strings + len(tensors)
+    if isinstance(tensors, list) and tensors and isinstance(tensors[0], dict):
+        return strings + sum(len(row) for row in tensors if isinstance(row, dict))
+    return strings
 
 
 def _from_rows(instances: Any, signature: Signature, only_numbers: bool) -> Tensors:  # noqa: FBT001
     """Each instance is a row: an object of all inputs, or the bare value of the only one."""
     if not isinstance(instances, list):
-        msg = f'"instances" must be a list, not {_kind(instances)}'
+        msg = f'"instances" must be a list, not {kind_of(instances)}'
         raise DecodeError(msg)
     if not instances:
         msg = '"instances" has no values, expected at least one row'
@@ -228,18 +222,21 @@ def _from_rows(instances: Any, signature: Signature, only_numbers: bool) -> Tens
     else:
         msg = (
             f'"instances" must be a list of objects with the inputs {_told(specs)}:'
-            f" got {_kind(instances[0])}"
+            f" got {kind_of(instances[0])}"
         )
         raise DecodeError(msg)
-    return {
-        name: _tensor(values, specs[name], only_numbers=only_numbers, where='"instances"')
-        for name, values in columns.items()
-    }
+    tensors: Tensors = {}
+    for name, values in columns.items():
+        spec = specs[name]
+        if spec.dtype not in READABLE:
+            raise _no_form(spec, DecodeError)
+        tensors[name] = to_array(values, spec, only_numbers=only_numbers, where='"instances"')
+    return tensors
 
 
 def _check_instance(place: int, instance: Any, specs: Mapping[str, TensorSpec]) -> None:
     if not isinstance(instance, dict):
-        msg = f'"instances"[{place}] must be an object like the first one, not {_kind(instance)}'
+        msg = f'"instances"[{place}] must be an object like the first one, not {kind_of(instance)}'
         raise DecodeError(msg)
     if instance.keys() != specs.keys():
         msg = f'"instances"[{place}] has the inputs {_told(instance)}, expected {_told(specs)}'
@@ -251,7 +248,7 @@ def _from_columns(inputs: Any, signature: Signature, only_numbers: bool) -> Tens
     specs = signature.inputs
     if not isinstance(inputs, dict):
         if len(specs) != 1:
-            msg = f'"inputs" must be an object with {_told(specs)}, not {_kind(inputs)}'
+            msg = f'"inputs" must be an object with {_told(specs)}, not {kind_of(inputs)}'
             raise DecodeError(msg)
         inputs = dict.fromkeys(specs, inputs)
     missing = [name for name in specs if name not in inputs]
@@ -260,97 +257,17 @@ def _from_columns(inputs: Any, signature: Signature, only_numbers: bool) -> Tens
         raise DecodeError(msg)
     tensors: Tensors = {}
     for name, spec in specs.items():
-        if spec.dtype != "string" and spec.dtype not in _READABLE:
-            msg = f"input {name!r} is {spec.dtype}, which has no JSON form"
-            raise Unimplemented(msg)
+        if spec.dtype not in READABLE:
+            raise _no_form(spec, Unimplemented)
         where = f'"inputs" {name!r}'
-        tensors[name] = _tensor(inputs[name], spec, only_numbers=only_numbers, where=where)
+        tensors[name] = to_array(inputs[name], spec, only_numbers=only_numbers, where=where)
     return tensors
 
 
-_READABLE: Final = NUMPY_DTYPES - {"float16", "complex64", "complex128"}
-_WRITABLE: Final = frozenset(np.dtype(name) for name in _READABLE)
-
-
-def _tensor(values: Any, spec: TensorSpec, *, only_numbers: bool, where: str) -> Array:
-    """Nested lists to an array of the declared dtype. DecodeError, saying where it goes wrong.
-
-    NumPy converts more than the protocol allows (true to 1, 1.0 to an int, 256 to a byte), so the
-    dtype that it finds in the lists decides first; unless `only_numbers`, each element does.
-    """
+def _no_form(spec: TensorSpec, error: type[ServingError]) -> ServingError:
     if spec.dtype == "string":
-        msg = f"input {spec.name!r}: strings are not supported yet"
-        raise Unimplemented(msg)
-    if spec.dtype not in _READABLE:
-        msg = f"input {spec.name!r} is {spec.dtype}, which has no JSON form"
-        raise DecodeError(msg)
-    if not only_numbers:
-        _check_elements(values, spec, where)
-    try:
-        array: Array = np.array(values)
-    except (ValueError, OverflowError):
-        raise _unequal(values, spec, where) from None
-    wanted, found = spec.numpy_dtype, array.dtype
-    fits = found.kind == "b" if wanted.kind == "b" else found.kind in "iu"
-    if wanted.kind == "f":
-        fits = found.kind in "fiu"
-    if not fits:
-        _check_elements(values, spec, where)
-    if found.kind not in "fiub":
-        # Nothing is wrong with the elements, and still this is no tensor: there are none.
-        raise _unequal(values, spec, where)
-    if wanted.kind in "iu" and array.size:
-        if found.kind == "f":
-            # Integers on both sides of 2**63, which NumPy knows no other common dtype for.
-            array = np.array(values, object)
-        _check_range(array, spec, where)
-    with np.errstate(over="ignore"):
-        return array.astype(wanted)
-
-
-def _check_range(array: Array, spec: TensorSpec, where: str) -> None:
-    limits = np.iinfo(spec.numpy_dtype)
-    if int(array.min()) < limits.min or int(array.max()) > limits.max:
-        msg = f"{where}: a number is outside of {spec.dtype}, {limits.min} to {limits.max}"
-        raise DecodeError(msg)
-
-
-def _check_elements(values: Any, spec: TensorSpec, where: str) -> None:
-    """Find the first element that is not what the dtype needs. DecodeError."""
-    allowed = {"b": (bool,), "f": (int, float)}.get(spec.numpy_dtype.kind, (int,))
-    # The lists that the walk is in, each with how far it has come, under a list of them all.
-    levels = [enumerate([values])]
-    places = [0]
-    while levels:
-        for place, value in levels[-1]:
-            if type(value) in allowed:
-                continue
-            places[-1] = place
-            if type(value) is not list:
-                told = "".join(f"[{place}]" for place in places[1:])
-                msg = f"{where}{told}: input {spec.name!r} is {spec.dtype}, got {_kind(value)}"
-                raise DecodeError(msg)
-            levels.append(enumerate(value))
-            places.append(0)
-            break
-        else:
-            levels.pop()
-            places.pop()
-
-
-def _unequal(values: Any, spec: TensorSpec, where: str) -> DecodeError:
-    """Lists of unequal length or depth: say where the first one differs from its neighbour."""
-    _check_elements(values, spec, where)
-    return DecodeError(
-        f"{where}: lists of one level must have one length and one depth,"
-        f" input {spec.name!r} is {spec}"
-    )
-
-
-def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
-    names |= {int: "an integer", float: "a floating-point number", type(None): "null"}
-    return names[type(value)]
+        return Unimplemented(f"input {spec.name!r}: strings are not supported yet")
+    return error(f"input {spec.name!r} is {spec.dtype}, which has no JSON form")
 
 
 def _told(names: Any) -> str:
@@ -364,13 +281,15 @@ def _json(value: object, status: int = 200) -> Answer:
     return Answer(status, orjson.dumps(value))
 
 
-def _check_writable(name: str, array: Array, form: str) -> None:
+_WRITABLE: Final = frozenset(np.dtype(name) for name in READABLE)
+
+
+def _not_writable(name: str, array: Array) -> InvalidArgument:
     if array.dtype not in _WRITABLE:
-        msg = f"output {name!r} is {array.dtype}, which has no JSON form"
-        raise InvalidArgument(msg)
-    if form == ROWS and array.ndim == 0:
-        msg = f'output {name!r} is a scalar and has no rows: ask by "inputs" instead of "instances"'
-        raise InvalidArgument(msg)
+        return InvalidArgument(f"output {name!r} is {array.dtype}, which has no JSON form")
+    return InvalidArgument(
+        f'output {name!r} is a scalar and has no rows: ask by "inputs" instead of "instances"'
+    )
 
 
 def _object(members: Mapping[str, bytes]) -> bytes:

@@ -1,0 +1,105 @@
+"""Nested JSON lists to arrays, as strictly as the inference protocols want it. Pure; event loop.
+
+NumPy converts more than they allow (true to 1, 1.0 to an int, 256 to a byte), and lets one long
+string make every element as wide. So the dtype that it finds in the lists decides first, and where
+something may hide even from that, each element is looked at.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from server.errors import DecodeError
+from server.signature import NUMPY_DTYPES, Array, TensorSpec
+
+READABLE: Final = NUMPY_DTYPES - {"float16", "complex64", "complex128"}
+"""The dtypes that have a form in JSON, besides strings."""
+
+_FITS: Final = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}
+"""For the kind of dtype that is wanted, the kinds that NumPy may find in the lists."""
+
+
+def hides_nothing(raw: bytes, body: Mapping[str, Any], strings: int) -> bool:
+    """Whether lists in `body` can hold nothing but numbers, seen from its bytes.
+
+    They hold no booleans and no strings if no such word is there, and no more quotes than the keys
+    of `body` and `strings` more need. False says nothing: only a look at each element can tell.
+    """
+    if raw.count(b'"') != 2 * (len(body) + strings):
+        return False
+    return b"true" not in raw and b"false" not in raw
+
+
+def to_array(values: Any, spec: TensorSpec, *, only_numbers: bool, where: str) -> Array:
+    """Nested lists to an array of the declared dtype. DecodeError, saying where it goes wrong.
+
+    `only_numbers` is what `hides_nothing` found; `where` names the place for messages. The dtype
+    must be READABLE.
+    """
+    wanted = spec.numpy_dtype
+    if not only_numbers:
+        _check_elements(values, spec, where)
+    try:
+        array: Array = np.array(values)
+    except (ValueError, OverflowError):
+        raise _unequal(values, spec, where) from None
+    kind = array.dtype.kind
+    if kind not in _FITS[wanted.kind]:
+        _check_elements(values, spec, where)
+        if kind not in "fiub":
+            # Nothing is wrong with the elements, and still this is no tensor: there are none.
+            raise _unequal(values, spec, where)
+    if wanted.kind in "iu" and array.size:
+        if kind == "f":
+            # Integers on both sides of 2**63, which NumPy knows no other common dtype for.
+            array = np.array(values, object)
+        _check_range(array, spec, where)
+    with np.errstate(over="ignore"):
+        return array.astype(wanted)
+
+
+def _check_range(array: Array, spec: TensorSpec, where: str) -> None:
+    limits = np.iinfo(spec.numpy_dtype)
+    if int(array.min()) < limits.min or int(array.max()) > limits.max:
+        msg = f"{where}: a number is outside of {spec.dtype}, {limits.min} to {limits.max}"
+        raise DecodeError(msg)
+
+
+def _check_elements(values: Any, spec: TensorSpec, where: str) -> None:
+    """Find the first element that is not what the dtype needs. DecodeError."""
+    allowed = {"b": (bool,), "f": (int, float)}.get(spec.numpy_dtype.kind, (int,))
+    # The lists that the walk is in, each with how far it has come, under a list of them all.
+    levels = [enumerate([values])]
+    places = [0]
+    while levels:
+        for place, value in levels[-1]:
+            if type(value) in allowed:
+                continue
+            places[-1] = place
+            if type(value) is not list:
+                told = "".join(f"[{place}]" for place in places[1:])
+                msg = f"{where}{told}: input {spec.name!r} is {spec.dtype}, got {kind_of(value)}"
+                raise DecodeError(msg)
+            levels.append(enumerate(value))
+            places.append(0)
+            break
+        else:
+            levels.pop()
+            places.pop()
+
+
+def _unequal(values: Any, spec: TensorSpec, where: str) -> DecodeError:
+    """Lists of unequal length or depth, if it is not an element that is wrong."""
+    _check_elements(values, spec, where)
+    return DecodeError(
+        f"{where}: lists of one level must have one length and one depth,"
+        f" input {spec.name!r} is {spec}"
+    )
+
+
+def kind_of(value: Any) -> str:
+    """What a JSON value is, for messages."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+    names |= {int: "an integer", float: "a floating-point number", type(None): "null"}
+    return names[type(value)]
