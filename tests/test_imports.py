@@ -46,7 +46,7 @@ ALLOWED: dict[str, str] = {
     ),
     "server.adapters": "",
     "server.adapters.*": (
-        "aiohttp server.adapters.* server.app server.compression server.config server.errors"
+        "aiohttp numpy server.adapters.* server.app server.compression server.config server.errors"
         " server.exchange server.front"
     ),
     "server.app": (

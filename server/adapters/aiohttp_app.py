@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import numpy as np
 from aiohttp import web
 
 from server.adapters.aiohttp_body import answer
@@ -32,7 +33,10 @@ def create_app(config: Config | None = None) -> web.Application:
         # `add_subapp` has put its prefix before our only resource.
         prefix = resource.canonical.removesuffix("/{tail}")
         target = request.raw_path.removeprefix(prefix)
-        told = await answer(request, target, application.front, config.max_body_size, inflated=True)
+        with np.errstate(over="ignore"):
+            told = await answer(
+                request, target, application.front, config.max_body_size, inflated=True
+            )
         headers = {"Content-Type": told.content_type, **(told.headers or {})}
         response = web.Response(body=told.body, status=told.status, headers=headers)
         if told.close:

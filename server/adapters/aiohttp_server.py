@@ -9,6 +9,7 @@ import contextlib
 import socket
 from typing import Final
 
+import numpy as np
 from aiohttp import web
 
 from server.adapters.aiohttp_answer import WholeAnswer
@@ -31,6 +32,9 @@ class HttpServer:
 
     async def open(self, host: str, port: int) -> str:
         """Begin to accept connections; returns the URL. OSError."""
+        # Numbers become infinities without a warning. The setting is of this context, which every
+        # connection inherits; for each request anew it would cost more than reading its numbers.
+        np.seterr(over="ignore")
         self._server = web.Server(
             self._handle,
             handler_cancellation=True,

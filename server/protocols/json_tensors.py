@@ -16,33 +16,37 @@ from server.signature import NUMPY_DTYPES, Array, TensorSpec
 READABLE: Final = NUMPY_DTYPES - {"float16", "complex64", "complex128"}
 """The dtypes that have a form in JSON, besides strings."""
 
-_FITS: Final = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}
+_FITS: Final = {"b": "b", "i": "iu", "u": "iu"}
 """For the kind of dtype that is wanted, the kinds that NumPy may find in the lists."""
 
 
 def hides_nothing(raw: bytes, body: Mapping[str, Any], strings: int) -> bool:
     """Whether lists in `body` can hold nothing but numbers, seen from its bytes.
 
-    They hold no booleans and no strings if no such word is there, and no more quotes than the keys
-    of `body` and `strings` more need. False says nothing: only a look at each element can tell.
+    They hold no booleans, nulls and strings if no such word is there, and no more quotes than the
+    keys of `body` and `strings` more need. False says nothing: a look at each element will tell.
     """
     if raw.count(b'"') != 2 * (len(body) + strings):
         return False
-    return b"true" not in raw and b"false" not in raw
+    return b"true" not in raw and b"false" not in raw and b"null" not in raw
 
 
 def to_array(values: Any, spec: TensorSpec, *, only_numbers: bool, where: str) -> Array:
     """Nested lists to an array of the declared dtype. DecodeError, saying where it goes wrong.
 
     `only_numbers` is what `hides_nothing` found; `where` names the place for messages. The dtype
-    must be READABLE.
+    must be READABLE. A number too large for its float type becomes an infinity, as TensorFlow
+    Serving has it; adapters turn NumPy's warning of that off, once for all requests where they can.
     """
     wanted = spec.numpy_dtype
     if not only_numbers:
         _check_elements(values, spec, where)
     try:
+        if wanted.kind == "f":
+            # Every number will do, and there is nothing else: no look at what NumPy would find.
+            return np.array(values, wanted)
         array: Array = np.array(values)
-    except (ValueError, OverflowError):
+    except (ValueError, TypeError, OverflowError):
         raise _unequal(values, spec, where) from None
     kind = array.dtype.kind
     if kind not in _FITS[wanted.kind]:
@@ -55,8 +59,7 @@ def to_array(values: Any, spec: TensorSpec, *, only_numbers: bool, where: str) -
             # Integers on both sides of 2**63, which NumPy knows no other common dtype for.
             array = np.array(values, object)
         _check_range(array, spec, where)
-    with np.errstate(over="ignore"):
-        return array.astype(wanted)
+    return array.astype(wanted)
 
 
 def _check_range(array: Array, spec: TensorSpec, where: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pytest
 
 from server.app import Application
@@ -34,7 +35,10 @@ class Served:
     def __init__(self, config: Config) -> None:
         self._runner = asyncio.Runner()
         self.application = Application(config)
-        self.run(self.application.start())
+        # As adapters have it: numbers become infinities without a warning. The runner keeps the
+        # context of its first run.
+        with np.errstate(over="ignore"):
+            self.run(self.application.start())
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine on the application's loop."""
