@@ -7,12 +7,9 @@ future's to say. There is no other state.
 
 import asyncio
 from collections.abc import Hashable, Iterator, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from typing import Generic, TypeVar, overload
 
 from batcher.stats import BatchRecord, Reason, Receipt
-
-if TYPE_CHECKING:
-    from batcher.queue import Lane
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,7 +23,7 @@ class Request(Generic[T, R]):
 
     __slots__ = ("arrival", "future", "item", "number", "place", "size")
 
-    place: "Lane[T, R] | Run[T, R] | None"
+    place: object
 
     def __init__(
         self, item: T, size: int, number: int, arrival: float, future: "asyncio.Future[R]"

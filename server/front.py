@@ -6,6 +6,7 @@ its traceback, here and nowhere else.
 """
 
 import enum
+import math
 from typing import Final
 
 import structlog
@@ -57,8 +58,9 @@ class Front:
             answer = protocol.error(error)
             if isinstance(error, Internal):
                 log.exception("inference failed", model=model)
-            elif isinstance(error, Unavailable) and self.phase is Phase.DRAINING:
-                answer.close = True
+            elif isinstance(error, Unavailable):
+                answer.headers = _retry_after(error.retry_after)
+                answer.close = self.phase is Phase.DRAINING
         except Exception:
             log.exception("a request met a defect of this server", target=exchange.target)
             answer = protocol.error(Internal("internal error; the server's log has the details"))
@@ -101,6 +103,14 @@ def _protocol(target: str) -> Protocol | None:
         if target.startswith(protocol.prefix):
             return protocol
     return None
+
+
+def _retry_after(seconds: float) -> dict[str, str]:
+    """When to come again: whole seconds for everybody, milliseconds for who can read them."""
+    return {
+        "Retry-After": str(max(1, math.ceil(seconds))),
+        "Retry-After-Ms": str(math.ceil(seconds * 1000)),
+    }
 
 
 def _text(status: int, words: str) -> Answer:

@@ -99,6 +99,8 @@ def test_a_full_queue_is_answered_503_at_once() -> None:
             refused = await session.post(PREDICT, data=body(2.0))
             assert refused.status == 503
             assert "queue is full" in (await refused.json())["error"]
+            assert refused.headers["Retry-After"] == "1"
+            assert refused.headers["Retry-After-Ms"] == "0"  # No batch has run to tell by.
             server.run_next()
             await running
             server.run_next()
