@@ -4,7 +4,6 @@ TensorFlow runs on the model thread only, so loading and warming up take turns t
 """
 
 import asyncio
-import gc
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +22,6 @@ from server.runner import Runner
 from server.signature import Tensors
 from server.warmup import WarmUp, warm_up
 
-GC_THRESHOLDS: Final = (50_000, 20, 100)
-"""Allocations between collections, by generation. Python's own (700, 10, 10) cost a tiny model 2 to
-5 % of its requests a second (`python -m bench echo`)."""
-
 log: Final = structlog.get_logger("server.app")
 
 
@@ -42,18 +37,21 @@ class Application:
 
     async def start(self) -> None:
         """Load and warm up every model, one after the other; then be ready. StartupError."""
+        # From now on there is one model thread, until the end of `drain`.
+        self._executor.attach(asyncio.get_running_loop())
+        try:
+            await self._load_all()
+        except BaseException:
+            await self.drain()
+            raise
+        self.front.phase = Phase.READY
+
+    async def _load_all(self) -> None:
         located = [(model, *find_version(model.path)) for model in self._config.models]
         for model, version, _ in located:
             self._repository.set_state(model.name, VersionState(version, "START"))
         for model, version, path in located:
             await self._load(model, version, path)
-        # What was loaded stays: let the garbage collector never look at it again. TensorFlow brings
-        # about 350,000 objects, and each full collection over them would stop everything for 0.3 s.
-        gc.collect()
-        gc.freeze()
-        # Requests in a batch live long enough to be looked at again and again: look less often.
-        gc.set_threshold(*GC_THRESHOLDS)
-        self.front.phase = Phase.READY
 
     async def drain(self) -> None:
         """Refuse new requests; return when the accepted ones are answered, or their time is up."""
@@ -63,6 +61,7 @@ class Application:
         finished = await asyncio.gather(*[batcher.drain(timeout) for batcher in batchers])
         if not all(finished):
             log.warning("some accepted requests were not finished in time", drain_timeout=timeout)
+        self._executor.detach()
 
     async def _load(self, model: ModelConfig, version: int, path: Path) -> None:
         self._repository.set_state(model.name, VersionState(version, "LOADING"))

@@ -46,6 +46,9 @@ class Endpoint:
                 outputs = await self.batcher.submit(tensors, size=rows, bucket=bucket)
             else:
                 outputs = await self._submit_in_parts(tensors, rows, bucket)
+        except InputRejected as error:
+            msg = f"the model refused the input: {error}"
+            raise InvalidArgument(msg) from error
         except BatcherError as error:
             raise _told(error) from error
         if added:
@@ -76,7 +79,4 @@ def _told(error: BatcherError) -> ServingError:
         return Unavailable("the model is being shut down")
     if isinstance(error, RequestTooLarge):
         return InvalidArgument(f"too many rows for one request: {error}")
-    cause = error.__cause__
-    if isinstance(cause, InputRejected):
-        return InvalidArgument(f"the model refused the input: {cause}")
-    return Internal(f"the model failed: {type(cause).__name__}")
+    return Internal(f"the model failed: {type(error.__cause__).__name__}")

@@ -106,11 +106,12 @@ def _protocol(target: str) -> Protocol | None:
 
 
 def _retry_after(seconds: float) -> dict[str, str]:
-    """When to come again: whole seconds for everybody, milliseconds for who can read them."""
-    return {
-        "Retry-After": str(max(1, math.ceil(seconds))),
-        "Retry-After-Ms": str(math.ceil(seconds * 1000)),
-    }
+    """When to come again: whole seconds for everybody, milliseconds for who can read them.
+
+    Where nothing is known (0), a second, and no precision that is not there.
+    """
+    whole = {"Retry-After": str(max(1, math.ceil(seconds)))}
+    return whole | {"Retry-After-Ms": str(math.ceil(seconds * 1000))} if seconds else whole
 
 
 def _text(status: int, words: str) -> Answer:

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from batcher import Batch
 from batcher.arrays import concatenate, split
-from server.model import Model
+from server.model import InputRejected, Model
 from server.signature import Tensors
 
 
@@ -32,10 +32,20 @@ class Runner:
         self._model = model
 
     def __call__(self, batch: Batch[Tensors]) -> list[Any]:
-        """Run a batch whose bucket is a `Bucket`; one dict of outputs for each request."""
+        """Run a batch whose bucket is a `Bucket`; one dict of outputs for each request.
+
+        When the model refuses the input of several requests, each runs again by itself: only those
+        that are to blame get the InputRejected in place of outputs.
+        """
         bucket = batch.bucket
         assert isinstance(bucket, Bucket)
-        outputs = self._model.run(bucket.signature, concatenate(batch))  # type: ignore[arg-type]
+        try:
+            outputs = self._model.run(bucket.signature, concatenate(batch))  # type: ignore[arg-type]
+        except InputRejected as error:
+            return [error] if len(batch) == 1 else [self._alone(bucket, item) for item in batch]
         if isinstance(bucket.layout, Alone):
             return [outputs]
         return split(outputs, [len(next(iter(item.values()))) for item in batch])
+
+    def _alone(self, bucket: Bucket, item: Tensors) -> Any:
+        return self(Batch([item], bucket, len(next(iter(item.values())))))[0]

@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractStreamWriter
 from server.exchange import Answer
 
 SLOWLY_READ: Final = 64 * 1024
-"""Bytes that may be left in the buffer of a socket; a larger answer waits for its client."""
+"""Bytes of answers that may wait for their client to read; with more, it is waited for."""
 
 _SERVER: Final = "batcher"
 
@@ -45,7 +45,7 @@ class WholeAnswer(web.StreamResponse):
         self._stays = request.keep_alive and not told.close
         head = _head(told, keep_alive=self._stays, old=request.version == HttpVersion10)
         transport.write(head if request.method == "HEAD" else head + told.body)
-        if len(told.body) > SLOWLY_READ:
+        if transport.get_write_buffer_size() > SLOWLY_READ:
             await request.writer.drain()
         return None
 

@@ -1,8 +1,9 @@
 """An exchange over aiohttp: reads the body and asks the front; for both adapters. Event loop."""
 
+import asyncio
 from typing import Final
 
-from aiohttp import StreamReader, hdrs, web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import BaseRequest
 
@@ -10,6 +11,9 @@ from server.compression import inflate, too_large
 from server.errors import DecodeError, ServingError
 from server.exchange import Answer, Exchange
 from server.front import Front
+
+BODY_SECONDS: Final = 60.0
+"""How long a body may take to come; a client that stalls in the middle is told so and let go."""
 
 _NO_BODY: Final = b""
 
@@ -22,7 +26,7 @@ async def answer(
     content = request.content
     try:
         # Most bodies have come whole, with the head, and need no waiting.
-        body = content.read_nowait() if content.is_eof() else await _read(content, max_body_size)
+        body = content.read_nowait() if content.is_eof() else await _read(request, max_body_size)
         if len(body) > max_body_size:
             raise too_large(max_body_size)
         if not inflated and hdrs.CONTENT_ENCODING in request.headers:
@@ -36,14 +40,21 @@ async def answer(
     return await front.handle(exchange)
 
 
-async def _read(content: StreamReader, limit: int) -> bytes:
+async def _read(request: BaseRequest, limit: int) -> bytes:
     """The whole body, or a little more of it than `limit`. DecodeError."""
+    content = request.content
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.transport:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     parts: list[bytes] = []
     size = 0
     try:
-        while size <= limit and not content.at_eof():
-            parts.append(await content.readany())
-            size += len(parts[-1])
+        async with asyncio.timeout(BODY_SECONDS):
+            while size <= limit and not content.at_eof():
+                parts.append(await content.readany())
+                size += len(parts[-1])
+    except TimeoutError:
+        msg = f"the body has not come within {BODY_SECONDS:g} s"
+        raise DecodeError(msg) from None
     except (web.RequestPayloadError, HttpProcessingError) as error:
         msg = f"the body cannot be read: {error}"
         raise DecodeError(msg) from error

@@ -7,6 +7,7 @@ is what `batcher-server` runs.
 import asyncio
 import contextlib
 import socket
+import urllib.parse
 from typing import Final
 
 import numpy as np
@@ -49,6 +50,11 @@ class HttpServer:
         shown = f"[{address[0]}]" if family == socket.AF_INET6 else address[0]
         return f"http://{shown}:{address[1]}"
 
+    def connections(self) -> list[asyncio.Transport]:
+        """What is open now."""
+        handlers = [] if self._server is None else self._server.connections
+        return [handler.transport for handler in handlers if handler.transport is not None]
+
     async def close(self, timeout: float) -> None:
         """Accept nothing more; let answers under way go out, for `timeout` seconds; disconnect."""
         if self._listener is not None and self._server is not None:
@@ -62,6 +68,18 @@ class HttpServer:
     async def _handle(self, request: web.BaseRequest) -> WholeAnswer:
         return WholeAnswer(
             await answer(
-                request, request.raw_path, self._front, self._max_body_size, inflated=False
+                request,
+                _origin_form(request.raw_path),
+                self._front,
+                self._max_body_size,
+                inflated=False,
             )
         )
+
+
+def _origin_form(target: str) -> str:
+    """A target without scheme and authority, which proxies put before it (RFC 9112, 3.2.2)."""
+    if target.startswith("/"):
+        return target
+    parts = urllib.parse.urlsplit(target)
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -130,13 +130,13 @@ async def _serve_until_signal(config: Config) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
-    def on_signal(number: signal.Signals) -> None:
-        # A second Ctrl-C does what it does to any program.
-        loop.remove_signal_handler(number)
+    def on_interrupt() -> None:
+        # A second Ctrl-C does what it does to any program; supervisors may well send SIGTERM twice.
+        loop.remove_signal_handler(signal.SIGINT)
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal, number)
+    loop.add_signal_handler(signal.SIGINT, on_interrupt)
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
     await lifecycle.serve(config, stop, lambda url: _announce(config, url))
 
 
@@ -147,19 +147,36 @@ def _announce(config: Config, url: str) -> None:
 
 def _start_logging(level: str) -> None:
     """Structured entries on standard error: for people on a terminal, JSON otherwise."""
-    people = sys.stderr.isatty()
     # A descriptor of its own: TensorFlow's start-up notes are kept from descriptor 2.
     stream = os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1)
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if people else [structlog.processors.dict_tracebacks]),
-            structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
+    before: list[structlog.types.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    # Tracebacks without local variables: those hold what clients sent.
+    shown: list[structlog.types.Processor] = [
+        structlog.processors.ExceptionRenderer(
+            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         ),
+        structlog.processors.JSONRenderer(),
+    ]
+    if sys.stderr.isatty():
+        plain = structlog.dev.plain_traceback
+        shown = [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
+    least = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*before, *shown],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.PrintLoggerFactory(stream),
     )
+    # What libraries log looks the same. aiohttp would write a traceback for each malformed request;
+    # a defect of this server never gets as far as there.
+    handler = logging.StreamHandler(stream)
+    remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[remove_meta, *shown], foreign_pre_chain=before
+        )
+    )
+    logging.basicConfig(level=max(least, logging.WARNING), handlers=[handler])
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)

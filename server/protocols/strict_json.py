@@ -41,7 +41,7 @@ def loads(body: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         if b"NaN" in body or b"Inf" in body:
             return _loads_with_tokens(body)
-        if _nesting(body) > MAX_NESTING:
+        if _nests_too_deep(body[: error.pos + 1]):
             msg = f"the JSON body nests deeper than {MAX_NESTING} levels"
             raise DecodeError(msg) from None
         raise _not_json(body, error) from None
@@ -86,16 +86,17 @@ def _int_or_float(digits: str) -> int | float:
     return number if -(2**63) <= number < 2**64 else float(digits)
 
 
-def _nesting(body: bytes) -> int:
-    depth = deepest = 0
+def _nests_too_deep(body: bytes) -> bool:
+    """Whether it does so before anything else is wrong; looks no further than it has to."""
+    depth = 0
     for match in _BRACKET.finditer(body):
-        bracket = match[0]
-        if bracket in (b"[", b"{"):
+        if match[0] in (b"[", b"{"):
             depth += 1
-            deepest = max(deepest, depth)
-        elif bracket in (b"]", b"}"):
+            if depth > MAX_NESTING:
+                return True
+        elif match[0] in (b"]", b"}"):
             depth -= 1
-    return deepest
+    return False
 
 
 def _not_json(body: bytes, error: orjson.JSONDecodeError) -> DecodeError:

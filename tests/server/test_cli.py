@@ -80,6 +80,14 @@ def test_a_signal_drains_and_exits_with_0(number: signal.Signals) -> None:
     assert "Traceback" not in log
 
 
+def test_a_second_sigterm_changes_nothing() -> None:
+    with ServerProcess() as server:
+        server.process.send_signal(signal.SIGTERM)
+        code, log = server.stop(signal.SIGTERM)
+    assert code == 0
+    assert '"event": "stopped"' in log
+
+
 def test_the_log_is_json_when_nobody_watches_and_holds_nothing_of_tensorflow() -> None:
     with ServerProcess("--drain-delay", "0") as server:
         _, log = server.stop()

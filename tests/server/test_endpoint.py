@@ -185,7 +185,6 @@ def test_input_that_does_not_fit_never_reaches_the_queue() -> None:
 @pytest.mark.parametrize(
     ("fault", "code", "words"),
     [
-        (InputRejected("negative"), Code.INVALID_ARGUMENT, "the model refused the input: negative"),
         (ValueError("secret 31337"), Code.INTERNAL, "the model failed: ValueError"),
         (MemoryError(), Code.INTERNAL, "the model failed: MemoryError"),
         (StopIteration(), Code.INTERNAL, "the model failed: StopIteration"),
@@ -203,6 +202,45 @@ def test_what_the_model_raises_is_told_without_its_details(
             assert str(told.value) == words
             assert told.value.__cause__ is not None
             assert told.value.__cause__.__cause__ is fault
+
+    run(main())
+
+
+@pytest.mark.parametrize("rows", [1, 9])
+def test_input_that_the_model_refuses_is_the_clients_mistake(rows: int) -> None:
+    async def main() -> None:
+        async with scene(InputRejected("negative")) as s:
+            with pytest.raises(InvalidArgument, match="the model refused the input: negative"):
+                await s.infer("row", [[1.0]] * rows)
+
+    run(main())
+
+
+class NoNegatives(Doubler):
+    """Refuses every batch that has a negative number in it."""
+
+    def run(self, signature: str, inputs: Tensors) -> Tensors:
+        outputs = super().run(signature, inputs)
+        if (inputs["x"] < 0).any():
+            msg = "negative"
+            raise InputRejected(msg)
+        return outputs
+
+
+def test_a_row_that_the_model_refuses_harms_nobody_else_in_its_batch() -> None:
+    async def main() -> None:
+        model = Scene(NoNegatives())
+        async with model.batcher:
+            busy = asyncio.create_task(model.infer("row", [[0]]))
+            await asyncio.sleep(0)
+            asked = [model.infer("row", [[value]]) for value in (1, -2, 3)]
+            good, bad, also_good = await asyncio.gather(*asked, return_exceptions=True)
+            await busy
+            assert np.asarray(good).tolist() == [[2]]
+            assert isinstance(bad, InvalidArgument)
+            assert np.asarray(also_good).tolist() == [[6]]
+            ran = [rows for _, rows in model.model.ran]
+            assert ran == [[[0]], [[1], [-2], [3]], [[1]], [[-2]], [[3]]]
 
     run(main())
 

@@ -194,11 +194,13 @@ def test_unknown_dimensions_are_tried_in_turn(width: int, tried: list[int]) -> N
     assert {len(array) for array in model.seen} == {1, 2, 4}
 
 
-def test_made_up_input_that_is_refused_is_noted_and_serving_goes_on() -> None:
+def test_what_refuses_the_made_up_input_is_noted_and_serves_one_request_at_a_time() -> None:
     model = FakeModel(accepts(7), (None, None))
     warm = warm_up(model, 4)
-    assert warm.signatures["f"].batchable
-    assert warm.notes == ("signature 'f' refused the input made up to warm it up: width must be 7",)
+    assert not warm.signatures["f"].batchable
+    refused, alone = warm.notes
+    assert refused == "signature 'f' refused the input made up to warm it up: width must be 7"
+    assert "could not see whether its rows are independent" in alone
     assert [shape[-1] for shape in model.shapes] == [1, 32, 224]
 
 
@@ -207,7 +209,7 @@ def test_a_refusal_of_many_lines_is_noted_in_one() -> None:
         msg = "first\nsecond"
         raise RuntimeError(msg)
 
-    (note,) = warm_up(FakeModel(refuse), 4).notes
+    note, _ = warm_up(FakeModel(refuse), 4).notes
     assert note.endswith(": first")
 
 
