@@ -32,7 +32,7 @@ class ModelConfig:
     batch_timeout
         Seconds that a request may wait for company while the model is idle. 0 never waits:
         batches form while the model is busy. Raise it only if the model gains much from batches at
-        low load.
+        low load. Requests for signatures that run alone wait as long.
     max_queue_size
         Most rows that may wait; beyond it clients are answered 503. As many as the model runs in
         the time that clients are ready to wait.
