@@ -37,6 +37,11 @@ async def answered(server: ByHand, work: Awaitable[aiohttp.ClientResponse]) -> t
     return response.status, await response.json()
 
 
+async def connect(server: ByHand) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = server.url.removeprefix("http://").split(":")
+    return await asyncio.open_connection(host, int(port))
+
+
 def body(*values: float) -> bytes:
     return json.dumps({"instances": [[value] for value in values]}).encode()
 
@@ -162,8 +167,7 @@ def test_bad_bodies_are_answered_in_the_words_of_the_protocol(
 def test_a_body_in_pieces_is_put_together() -> None:
     async def main() -> None:
         async with served_by_hand() as server:
-            host, port = server.url.removeprefix("http://").split(":")
-            reader, writer = await asyncio.open_connection(host, int(port))
+            reader, writer = await connect(server)
             sent = body(1.0, 2.0)
             head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(sent)}\r\n\r\n"
             for piece in (head.encode(), sent[:7], sent[7:20], sent[20:]):
@@ -237,11 +241,6 @@ def test_pages_of_the_server_itself() -> None:
             assert "batcher_queue_rows" in await metrics.text()
 
     asyncio.run(main())
-
-
-async def connect(server: ByHand) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    host, port = server.url.removeprefix("http://").split(":")
-    return await asyncio.open_connection(host, int(port))
 
 
 def test_a_client_that_asks_before_it_sends_is_told_to_go_on() -> None:
