@@ -291,14 +291,12 @@ class Batcher(Generic[T, R]):
     def _give_up(self, request: Request[T, R]) -> None:
         """The caller waits no longer: cancelled, or told of its exception."""
         future = request.future
+        # One that has its exception already is not cancelled by this, but counts as looked at.
         if future.cancel() or future.cancelled():
             self._cancelled += 1
             self._queue.abandon(request)
             if self._state is _State.DRAINING:
                 self._wake()  # It may have been the last one.
-        else:
-            # If it was cancelled just when its exception came, nobody else will look at that.
-            future.exception()
 
     # -------------------------------------------------------------------------------- batches
 

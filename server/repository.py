@@ -6,7 +6,7 @@ from pathlib import Path
 from server.endpoint import Endpoint
 from server.errors import InvalidArgument, NotFound, StartupError, Unavailable
 from server.inference import ModelAddress, ServedModel, VersionState
-from server.models import FORMATS, detect
+from server.models import MARKERS, detect
 
 
 def find_version(path: Path) -> tuple[int, Path]:
@@ -27,9 +27,8 @@ def find_version(path: Path) -> tuple[int, Path]:
     for version in sorted(versions, reverse=True):
         if detect(versions[version]) is not None:
             return version, versions[version]
-    markers = " or ".join(known.marker for known in FORMATS)
     msg = (
-        f"model path {path} holds no model: expected {markers} in it,"
+        f"model path {path} holds no model: expected {MARKERS} in it,"
         " or in a folder below it that is named by a version number"
     )
     raise StartupError(msg)

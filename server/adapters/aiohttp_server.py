@@ -50,11 +50,6 @@ class HttpServer:
         shown = f"[{address[0]}]" if family == socket.AF_INET6 else address[0]
         return f"http://{shown}:{address[1]}"
 
-    def connections(self) -> list[asyncio.Transport]:
-        """What is open now."""
-        handlers = [] if self._server is None else self._server.connections
-        return [handler.transport for handler in handlers if handler.transport is not None]
-
     async def close(self, timeout: float) -> None:
         """Accept nothing more; let answers under way go out, for `timeout` seconds; disconnect."""
         if self._listener is not None and self._server is not None:

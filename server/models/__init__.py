@@ -26,6 +26,9 @@ class Format:
 
 FORMATS: Final = (Format("SavedModel", "saved_model.pb", "server.models.savedmodel"),)
 
+MARKERS: Final = " or ".join(known.marker for known in FORMATS)
+"""What a folder must hold to be a model, for messages."""
+
 
 def detect(path: Path) -> Format | None:
     """The format of the model in this folder, None if there is none. Any thread."""
@@ -36,8 +39,7 @@ def load(path: Path) -> Model:
     """Load the model in this folder. StartupError, saying which and why."""
     known = detect(path)
     if known is None:
-        markers = " or ".join(known.marker for known in FORMATS)
-        msg = f"{path} holds no model: expected {markers} in it"
+        msg = f"{path} holds no model: expected {MARKERS} in it"
         raise StartupError(msg)
     try:
         model: Model = importlib.import_module(known.module).load(path)

@@ -18,6 +18,9 @@ from server.model import InputRejected
 from server.runner import Alone, Bucket, Runner
 from server.signature import Signature, Tensors, TensorSpec, why_alone
 
+UNTIL_IT_RUNS = 1.0
+"""Virtual seconds, well within the run that they are to fall into."""
+
 
 def signature(name: str, x: tuple[int | None, ...], y: tuple[int | None, ...]) -> Signature:
     inputs = {"x": TensorSpec("x", "float32", x)}
@@ -264,7 +267,7 @@ def test_a_full_queue_is_unavailable_for_as_long_as_the_batcher_says() -> None:
         async with scene(max_queue_size=4, executor={"run_time": 3.0}) as s:
             await s.infer("row", [[0]])
             busy = asyncio.create_task(s.infer("row", [[0]]))
-            await asyncio.sleep(1.0)  # Virtual: it runs now, for two seconds more.
+            await asyncio.sleep(UNTIL_IT_RUNS)
             waiting = [asyncio.create_task(s.infer("row", [[n]])) for n in range(4)]
             await asyncio.sleep(0)
             with pytest.raises(Unavailable) as told:
