@@ -215,6 +215,17 @@ class Batcher(Generic[T, R]):
         cancelled together; the first exception ends the call and abandons the rest. Raises as
         `submit` does.
         """
+        answered = await self.submit_many_with_receipts(items, sizes=sizes, bucket=bucket)
+        return [result for result, _ in answered]
+
+    async def submit_many_with_receipts(
+        self,
+        items: Iterable[T],
+        *,
+        sizes: Iterable[int] | None = None,
+        bucket: Hashable = None,
+    ) -> list[tuple[R, Receipt]]:
+        """`submit_many`, and what each of the requests went through."""
         items = list(items)
         rows = [1] * len(items) if sizes is None else [at_least_one("size", n) for n in sizes]
         if len(rows) != len(items):
@@ -223,11 +234,12 @@ class Batcher(Generic[T, R]):
         self._check_admission(sum(rows), max(rows, default=0), len(items))
         requests = [self._admit(item, n, bucket) for item, n in zip(items, rows, strict=True)]
         try:
-            return await asyncio.gather(*[request.future for request in requests])
+            results = await asyncio.gather(*[request.future for request in requests])
         except BaseException:
             for request in requests:
                 self._give_up(request)
             raise
+        return [(r, _receipt(request)) for r, request in zip(results, requests, strict=True)]
 
     def submit_threadsafe(
         self, item: T, *, size: int = 1, bucket: Hashable = None

@@ -3,23 +3,24 @@
 import zlib
 from typing import Final
 
-from server.errors import DecodeError, TooLarge
+from server.errors import DecodeError, TooLarge, UnsupportedEncoding
 
 _WINDOW_BITS: Final = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """How zlib names the containers that HTTP calls so (RFC 9110, 8.4.1); deflate is zlib's own."""
 
 
 def inflate(body: bytes, encoding: str, limit: int) -> bytes:
-    """The body as it was before `Content-Encoding: encoding`. DecodeError, TooLarge.
+    """The body as it was before `Content-Encoding: encoding`.
 
     Never more than `limit` bytes are inflated, whatever a few compressed ones may promise.
+    DecodeError, UnsupportedEncoding, TooLarge.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return body
     if encoding not in _WINDOW_BITS:
         msg = f"Content-Encoding {encoding!r} is not supported: use {' or '.join(_WINDOW_BITS)}"
-        raise DecodeError(msg)
+        raise UnsupportedEncoding(msg)
     stream = zlib.decompressobj(_WINDOW_BITS[encoding])
     try:
         inflated = stream.decompress(body, limit + 1)

@@ -4,6 +4,7 @@ Every value is checked when a configuration is made; ConfigError names the optio
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,8 @@ class ModelConfig:
     max_queue_size
         Most rows that may wait; beyond it clients are answered 503. As many as the model runs in
         the time that clients are ready to wait.
+    labels
+        Names for versions that clients may ask for in place of their numbers: {"stable": 3}.
     """
 
     name: str
@@ -43,6 +46,7 @@ class ModelConfig:
     max_batch_size: int = 64
     batch_timeout: float = 0.0
     max_queue_size: int = 16384
+    labels: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -71,6 +75,8 @@ class Config:
         Seconds that accepted requests have to finish after SIGTERM; what is left then fails.
     log_level
         debug, info, warning or error.
+    cors
+        Whether pages of other origins may use the protocols from a browser. Off by default.
     """
 
     models: tuple[ModelConfig, ...] = field(
@@ -82,6 +88,7 @@ class Config:
     drain_delay: float = 1.0
     drain_timeout: float = 30.0
     log_level: str = "info"
+    cors: bool = False
 
     def __post_init__(self) -> None:
         names = [model.name for model in self.models]

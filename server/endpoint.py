@@ -1,15 +1,22 @@
 """One loaded version of a model: validate, choose the bucket, submit, give back. Event loop."""
 
-from collections.abc import Mapping
+import asyncio
 from typing import Any
 
 from batcher import Batcher, BatcherClosed, BatcherError, QueueFull, RequestTooLarge
 from batcher.arrays import concatenate, layout
-from server.errors import Internal, InvalidArgument, ServingError, Unavailable
+from server.errors import (
+    DeadlineExceeded,
+    Internal,
+    InvalidArgument,
+    ServingError,
+    Unavailable,
+)
 from server.inference import InferenceRequest, InferenceResponse, ServedModel
 from server.model import InputRejected
 from server.runner import Alone, Bucket
 from server.signature import Signature, Tensors, remove_added, validate
+from server.statistics import VersionStatistics
 
 
 class Endpoint:
@@ -17,19 +24,17 @@ class Endpoint:
 
     def __init__(
         self,
-        name: str,
-        version: int,
-        signatures: Mapping[str, Signature],
+        served: ServedModel,
         batcher: Batcher[Tensors, Tensors],
-        max_batch_size: int,
+        statistics: VersionStatistics,
     ) -> None:
-        self.served = ServedModel(name, version, signatures)
+        self.served = served
         self.batcher = batcher
-        self._max_batch_size = max_batch_size
+        self.statistics = statistics
         # Most signatures leave no choice of shapes: one bucket for all their requests.
         self._only_buckets = {
             name: Bucket(name, None)
-            for name, signature in signatures.items()
+            for name, signature in served.signatures.items()
             if signature.batchable and signature.has_one_layout
         }
 
@@ -38,33 +43,50 @@ class Endpoint:
 
         A request of more rows than a batch may have is cut up, and put together again.
         """
-        signature = request.signature
-        tensors, rows, added = validate(signature, request.inputs)
-        bucket = self._only_buckets.get(signature.name) or _bucket(signature, tensors)
         try:
-            if rows <= self._max_batch_size:
-                outputs = await self.batcher.submit(tensors, size=rows, bucket=bucket)
-            else:
-                outputs = await self._submit_in_parts(tensors, rows, bucket)
+            if request.timeout is None:
+                return await self._submit(request)
+            async with asyncio.timeout(request.timeout):
+                return await self._submit(request)
         except InputRejected as error:
             msg = f"the model refused the input: {error}"
             raise InvalidArgument(msg) from error
         except BatcherError as error:
             raise _told(error) from error
+        except TimeoutError:
+            msg = f"the request was not answered within its {request.timeout:g} s"
+            raise DeadlineExceeded(msg) from None
+
+    async def _submit(self, request: InferenceRequest) -> InferenceResponse:
+        signature = request.signature
+        tensors, rows, added = validate(signature, request.inputs)
+        bucket = self._only_buckets.get(signature.name) or _bucket(signature, tensors)
+        if rows <= self.served.max_batch_size:
+            outputs, receipt = await self.batcher.submit_with_receipt(
+                tensors, size=rows, bucket=bucket
+            )
+            queue_time, run_time = receipt.queue_time, receipt.run_time
+        else:
+            outputs, queue_time, run_time = await self._submit_in_parts(tensors, rows, bucket)
         if added:
             outputs = remove_added(signature, outputs, added)
-        return InferenceResponse(outputs)
+        return InferenceResponse(outputs, rows, queue_time, run_time)
 
-    async def _submit_in_parts(self, tensors: Tensors, rows: int, bucket: Bucket) -> Tensors:
-        starts = range(0, rows, self._max_batch_size)
-        spans = [slice(start, min(start + self._max_batch_size, rows)) for start in starts]
-        parts = await self.batcher.submit_many(
+    async def _submit_in_parts(
+        self, tensors: Tensors, rows: int, bucket: Bucket
+    ) -> tuple[Tensors, float, float]:
+        """Outputs, the wait of the first part, and the time from there to the end of the last."""
+        most = self.served.max_batch_size
+        spans = [slice(start, min(start + most, rows)) for start in range(0, rows, most)]
+        answered = await self.batcher.submit_many_with_receipts(
             [{name: array[span] for name, array in tensors.items()} for span in spans],
             sizes=[span.stop - span.start for span in spans],
             bucket=bucket,
         )
-        whole: Any = concatenate(parts)
-        return dict(whole)
+        whole: Any = concatenate([part for part, _ in answered])
+        waited = min(receipt.queue_time for _, receipt in answered)
+        ended = max(receipt.queue_time + receipt.run_time for _, receipt in answered)
+        return dict(whole), waited, ended - waited
 
 
 def _bucket(signature: Signature, tensors: Tensors) -> Bucket:

@@ -10,22 +10,30 @@ JSON = "application/json"
 class Exchange:
     """One request as it came over the wire.
 
-    `target` is the raw request target, percent-encoded, query included; `headers` look names up
-    without regard to case; `body` is whole and inflated.
+    `target` is the raw request target, percent-encoded, query included; for gRPC the full name of
+    the method. `headers` look names up without regard to case; for gRPC they are the metadata.
+    `body` is whole, and compressed as `encoding` says, which is "" if it is not. `timeout` is how
+    many seconds the transport itself leaves for the answer, None for any.
     """
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes
+    encoding: str = ""
+    timeout: float | None = None
 
 
 @dataclass(slots=True)
 class Answer:
-    """What goes back. `close` asks the adapter to end the connection after it."""
+    """What goes back. `close` asks the adapter to end the connection after it.
+
+    `status` is the protocol's own number: of HTTP, or of gRPC, where `body` is the message of an
+    error, or the serialized reply.
+    """
 
     status: int
     body: bytes
     content_type: str = JSON
-    headers: Mapping[str, str] | None = None
+    headers: dict[str, str] | None = None
     close: bool = False

@@ -1,106 +1,235 @@
 """The front: every request of every protocol comes through `handle`. Event loop.
 
-It knows no framework. It routes on the raw target, lets the protocol decode, the endpoint infer and
-the protocol encode, and counts the answer. Whatever was not foreseen is a 500 and a log entry with
-its traceback, here and nowhere else.
+It knows no framework. On the way in: which protocol, who asks, what for, until when; the protocol
+decodes, the endpoint infers, the protocol encodes; on the way back it counts, times and labels the
+answer. Bodies that take long to parse or print are left to the codec thread, so that the loop goes
+on. Whatever was not foreseen is a 500 and a log entry with its traceback, here and nowhere else.
 """
 
-import enum
 import math
-from typing import Final
+import time
+from typing import Any, Final
 
 import structlog
 
-from server.errors import Internal, ServingError, Unavailable
+from batcher import Executor
+from server.access import Access
+from server.compression import inflate
+from server.errors import (
+    Internal,
+    MethodNotAllowed,
+    ServingError,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedEncoding,
+)
 from server.exchange import Answer, Exchange
-from server.inference import Infer, ModelStatus
-from server.metrics import CONTENT_TYPE, Metrics
+from server.inference import InferenceRequest, InferenceResponse
+from server.metrics import Metrics
+from server.pages import Pages
 from server.protocols import PROTOCOLS
-from server.protocols.protocol import Protocol
+from server.protocols.protocol import Infer, Protocol
 from server.repository import Repository
+from server.serving import Phase, Serving
+from server.tracing import Tracer
+from server.wishes import Wishes, request_id
 
 log: Final = structlog.get_logger("server.front")
 
+LARGE: Final = 64 * 1024
+"""Bytes of text to parse, from which on the codec thread does it.
 
-class Phase(enum.Enum):
-    """Where the whole server is in its life."""
+Parsing holds up the loop by about 5 µs a kB; the hop to the thread and back costs about as much as
+10 kB (`python -m bench codec`).
+"""
 
-    STARTING = "the server is starting"
-    READY = "ready"
-    DRAINING = "the server is shutting down"
+MANY: Final = 8 * 1024
+"""Elements to print, from which on the codec thread does it."""
 
 
 class Front:
     """Answers exchanges, from the first connection to the last."""
 
-    def __init__(self, repository: Repository, metrics: Metrics) -> None:
-        self.phase = Phase.STARTING
+    def __init__(
+        self,
+        repository: Repository,
+        metrics: Metrics,
+        serving: Serving,
+        access: Access,
+        codec: Executor,
+        *,
+        max_body_size: int,
+        cors: bool = False,
+    ) -> None:
+        self.max_body_size: Final = max_body_size
         self._repository = repository
         self._metrics = metrics
+        self._serving = serving
+        self._access = access
+        self._codec = codec
+        self._cors = cors
+        self._pages = Pages(metrics, serving)
+        self._tracer = Tracer(serving.trace_settings)
 
-    async def handle(self, exchange: Exchange) -> Answer:
-        """Answer one request; raises nothing but CancelledError, when the client has gone."""
-        protocol = _protocol(exchange.target)
+    async def handle(self, exchange: Exchange, protocol: Protocol | None = None) -> Answer:
+        """Answer one request; raises nothing but CancelledError, when the client has gone.
+
+        HTTP's protocols are told apart here; an adapter of another transport names its own.
+        """
+        protocol = protocol or _protocol(exchange)
         if protocol is None:
-            return self._own_page(exchange)
+            return self._page(exchange)
         model = ""
         try:
-            operation = protocol.route(exchange.method, exchange.target)
-            if self._repository.knows(operation.address.name):
-                model = operation.address.name
+            operation = protocol.route(exchange)
+            wanted = operation.address.name if isinstance(operation, Infer) else operation.model
+            if self._repository.knows(wanted):
+                model = wanted
             if isinstance(operation, Infer):
+                self._access.check(exchange)
                 answer = await self._infer(protocol, operation, exchange)
-            elif isinstance(operation, ModelStatus):
-                answer = protocol.status(self._repository.states(operation.address))
             else:
-                answer = protocol.metadata(self._repository.find(operation.address))
+                if not operation.is_open:
+                    self._access.check(exchange, admin=operation.admin)
+                if exchange.encoding:
+                    await self._codec.call(self._inflate, exchange)
+                answer = await operation.run(self._serving)
         except ServingError as error:
-            answer = protocol.error(error)
-            if isinstance(error, Internal):
-                log.exception("inference failed", model=model)
-            elif isinstance(error, Unavailable):
-                answer.headers = _retry_after(error.retry_after)
-                answer.close = self.phase is Phase.DRAINING
+            answer = self._error(protocol, error, exchange, model)
         except Exception:
-            log.exception("a request met a defect of this server", target=exchange.target)
+            log.exception(
+                "a request met a defect of this server",
+                target=exchange.target,
+                request_id=request_id(exchange.headers),
+            )
             answer = protocol.error(Internal("internal error; the server's log has the details"))
-        self._metrics.count_answer(model, protocol.name, answer.status)
-        return answer
+        return self._label(answer, protocol, exchange, model)
 
     def refuse(self, exchange: Exchange, error: ServingError) -> Answer:
         """Answer a request whose body could not be read, in its own protocol's words."""
-        protocol = _protocol(exchange.target)
-        if protocol is not None:
-            answer = protocol.error(error)
-            self._metrics.count_answer("", protocol.name, answer.status)
-            return answer
-        return Answer(error.code.http_status, str(error).encode(), "text/plain; charset=utf-8")
+        protocol = _protocol(exchange)
+        if protocol is None:
+            return self._pages.error(error)
+        answer = self._error(protocol, error, exchange, "")
+        return self._label(answer, protocol, exchange, "")
 
     async def _infer(self, protocol: Protocol, operation: Infer, exchange: Exchange) -> Answer:
-        if self.phase is Phase.DRAINING:
-            raise Unavailable(self.phase.value)
-        request = protocol.decode(operation, exchange, self._repository.find)
-        response = await self._repository.endpoint(request.model).infer(request)
-        return protocol.encode(request, response)
+        if self._serving.phase is Phase.DRAINING:
+            raise Unavailable(self._serving.phase.value)
+        began = time.perf_counter()
+        wishes = Wishes.of(exchange)
+        request = await self._decode(protocol, operation, exchange)
+        decoded = time.perf_counter()
+        wishes.apply(request, decoded - began)
+        endpoint = self._repository.endpoint(request.model)
+        try:
+            response = await endpoint.infer(request)
+            run = time.perf_counter()
+            answer = await self._encode(protocol, request, response)
+        except ServingError:
+            endpoint.statistics.fail.add(time.perf_counter() - began)
+            raise
+        read, write = decoded - began, time.perf_counter() - run
+        queue_time, run_time = response.queue_time, response.run_time
+        endpoint.statistics.count_answered(
+            response.rows, queue=queue_time, read=read, run=run_time, write=write
+        )
+        if self._serving.tracing:
+            self._tracer.trace(request.model, exchange, response, read=read, write=write)
+        timing = f"queue;dur={queue_time * 1000:.3f}, run;dur={run_time * 1000:.3f}"
+        if answer.headers is None:
+            answer.headers = {"Server-Timing": timing}
+        else:
+            answer.headers["Server-Timing"] = timing
+        return answer
 
-    def _own_page(self, exchange: Exchange) -> Answer:
-        """Pages about the server itself: for probes and Prometheus, in plain text."""
-        path = exchange.target.partition("?")[0]
-        if path not in ("/livez", "/readyz", "/metrics"):
-            return _text(404, f"nothing is served at {path}")
-        if exchange.method not in ("GET", "HEAD"):
-            return _text(405, f"{path} takes GET only, not {exchange.method}")
-        if path == "/livez":
-            return _text(200, "alive")
-        if path == "/readyz":
-            ready = self.phase is Phase.READY
-            return _text(200 if ready else 503, self.phase.value)
-        return Answer(200, self._metrics.scrape(), CONTENT_TYPE)
+    async def _decode(
+        self, protocol: Protocol, operation: Infer, exchange: Exchange
+    ) -> InferenceRequest:
+        find = self._repository.find
+        if protocol.parsed_size(exchange) <= LARGE and not exchange.encoding:
+            return protocol.decode(operation, exchange, find)
+
+        # The model is looked up on the loop, which owns the models, before the body is read: whom
+        # it names is not in the body, and the codec thread gets what was found.
+        found: Any
+        try:
+            found = find(operation.address)
+        except ServingError as error:
+            found = error
+
+        def found_before(_: object) -> Any:
+            if isinstance(found, ServingError):
+                raise found
+            return found
+
+        def decode(_: None) -> InferenceRequest:
+            self._inflate(exchange)
+            return protocol.decode(operation, exchange, found_before)
+
+        return await self._codec.call(decode, None)
+
+    async def _encode(
+        self, protocol: Protocol, request: InferenceRequest, response: InferenceResponse
+    ) -> Answer:
+        if protocol.printed_size(request, response) <= MANY:
+            return protocol.encode(request, response)
+        return await self._codec.call(lambda _: protocol.encode(request, response), None)
+
+    def _inflate(self, exchange: Exchange) -> None:
+        if exchange.encoding:
+            exchange.body = inflate(exchange.body, exchange.encoding, self.max_body_size)
+            exchange.encoding = ""
+
+    def _error(
+        self, protocol: Protocol, error: ServingError, exchange: Exchange, model: str
+    ) -> Answer:
+        answer = protocol.error(error)
+        if isinstance(error, Internal):
+            log.error(
+                "inference failed",
+                model=model,
+                request_id=request_id(exchange.headers),
+                exc_info=error,
+            )
+        elif isinstance(error, Unavailable):
+            answer.headers = (answer.headers or {}) | _retry_after(error.retry_after)
+            answer.close = self._serving.phase is Phase.DRAINING
+        elif isinstance(error, Unauthenticated):
+            answer.headers = (answer.headers or {}) | {"WWW-Authenticate": "Bearer"}
+        elif isinstance(error, MethodNotAllowed):
+            answer.headers = (answer.headers or {}) | {"Allow": error.allowed}
+        elif isinstance(error, UnsupportedEncoding):
+            answer.headers = (answer.headers or {}) | {"Accept-Encoding": "gzip, deflate"}
+        return answer
+
+    def _label(self, answer: Answer, protocol: Protocol, exchange: Exchange, model: str) -> Answer:
+        """Count an answer, and give it the headers that every answer has."""
+        self._metrics.count_answer(model, protocol.name, answer.status)
+        told = request_id(exchange.headers)
+        if told or self._cors:
+            answer.headers = dict(answer.headers or {})
+            if told:
+                answer.headers["X-Request-Id"] = told
+            if self._cors:
+                answer.headers |= protocol.cors
+        return answer
+
+    def _page(self, exchange: Exchange) -> Answer:
+        try:
+            if not self._pages.is_open(exchange):
+                self._access.check(exchange)
+            return self._pages.answer(exchange)
+        except ServingError as error:
+            return self._pages.error(error)
+        except Exception:
+            log.exception("a page met a defect of this server", target=exchange.target)
+            return self._pages.error(Internal("internal error; the server's log has the details"))
 
 
-def _protocol(target: str) -> Protocol | None:
+def _protocol(exchange: Exchange) -> Protocol | None:
     for protocol in PROTOCOLS:
-        if target.startswith(protocol.prefix):
+        if protocol.takes(exchange):
             return protocol
     return None
 
@@ -112,7 +241,3 @@ def _retry_after(seconds: float) -> dict[str, str]:
     """
     whole = {"Retry-After": str(max(1, math.ceil(seconds)))}
     return whole | {"Retry-After-Ms": str(math.ceil(seconds * 1000))} if seconds else whole
-
-
-def _text(status: int, words: str) -> Answer:
-    return Answer(status, words.encode() + b"\n", "text/plain; charset=utf-8")

@@ -1,12 +1,12 @@
 """What protocols and endpoints tell each other: requests for inference, and their answers. Pure.
 
-A protocol turns bytes into one of the operations below and its result into bytes again; it knows
+A protocol turns bytes into an `InferenceRequest`, and an `InferenceResponse` into bytes; it knows
 models only as `ServedModel`.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from server.signature import Signature, Tensors
 
@@ -26,31 +26,6 @@ class ModelAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class Infer:
-    """Run a model on what the body holds. `verb` is the protocol's own word for how."""
-
-    address: ModelAddress
-    verb: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStatus:
-    """Tell the versions of a model and their states."""
-
-    address: ModelAddress
-
-
-@dataclass(frozen=True, slots=True)
-class ModelMetadata:
-    """Tell the signatures of a model."""
-
-    address: ModelAddress
-
-
-Operation: TypeAlias = Infer | ModelStatus | ModelMetadata
-
-
-@dataclass(frozen=True, slots=True)
 class VersionState:
     """Where a version is: START, LOADING, AVAILABLE, UNLOADING or END; and its `error`, or ""."""
 
@@ -61,11 +36,16 @@ class VersionState:
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A version of a model that takes requests."""
+    """A version of a model that takes requests.
+
+    `platform` names its format as the Open Inference Protocol does ("tensorflow_savedmodel").
+    """
 
     name: str
     version: int
     signatures: Mapping[str, Signature]
+    platform: str
+    max_batch_size: int
 
 
 FindModel: TypeAlias = Callable[[ModelAddress], ServedModel]
@@ -76,17 +56,23 @@ FindModel: TypeAlias = Callable[[ModelAddress], ServedModel]
 class InferenceRequest:
     """Decoded input: tensors of the dtypes of the signature, their shapes not checked yet.
 
-    `form` is the protocol's own note of how the answer has to look.
+    `form` is the protocol's own note of how the answer has to look. `timeout` is how many seconds
+    the client gives, None for any. `priority` is the batcher's: lower is more urgent, 0 is usual.
     """
 
     model: ServedModel
     signature: Signature
     inputs: Tensors
-    form: str = ""
+    form: Any = None
+    timeout: float | None = None
+    priority: int = 0
 
 
 @dataclass(slots=True)
 class InferenceResponse:
-    """The outputs of one request, its own rows only."""
+    """The outputs of one request, its own rows only, and how many seconds it waited and ran."""
 
     outputs: Tensors
+    rows: int = 1
+    queue_time: float = 0.0
+    run_time: float = 0.0

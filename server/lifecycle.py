@@ -28,7 +28,8 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[str], N
     The port is open while models load, so that `/livez` answers and `/readyz` says not yet.
     """
     application = Application(config)
-    http = HttpServer(application.front, config.max_body_size)
+    application.open()
+    http = HttpServer(application.front)
     try:
         url = await http.open(config.host, config.port)
     except OSError as error:
@@ -48,6 +49,7 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[str], N
     finally:
         left = closing - asyncio.get_running_loop().time()
         await http.close(max(left, LEAST_TO_CLOSE))
+        application.close()
     log.info("stopped")
 
 

@@ -26,6 +26,8 @@ SECONDS: Final = (
 )
 ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
+_COUNTERS: Final = ("answered", "failed", "cancelled", "refused")
+
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -65,6 +67,26 @@ class ModelMetrics:
         self.queue_times: Final = _Histogram(SECONDS)
         self.run_times: Final = _Histogram(SECONDS)
         self.reasons: Final[Counter[str]] = Counter()
+        self._past: Counter[str] = Counter()
+        self._serving: list[Callable[[], BatcherStats]] = []
+
+    def add(self, stats: Callable[[], BatcherStats]) -> None:
+        """A Batcher begins to serve this version."""
+        self._serving.append(stats)
+
+    def remove(self, stats: Callable[[], BatcherStats]) -> None:
+        """A Batcher has ended: what it counted is kept."""
+        self._serving.remove(stats)
+        ended = stats()
+        self._past.update({name: getattr(ended, name) for name in _COUNTERS})
+
+    def total(self, counter: str) -> int:
+        """What a counter of `BatcherStats` has come to, over all Batchers of this version."""
+        return self._past[counter] + self.now(counter)
+
+    def now(self, gauge: str) -> int:
+        """The sum of a gauge of `BatcherStats`."""
+        return sum(getattr(stats(), gauge) for stats in self._serving)
 
     def observe(self, record: BatchRecord) -> None:
         """A batch has run: the `on_batch` of its Batcher."""
@@ -79,7 +101,7 @@ class Metrics(Collector):
 
     def __init__(self) -> None:
         self._answers: Counter[tuple[str, str, int]] = Counter()
-        self._models: list[tuple[ModelMetrics, Callable[[], BatcherStats]]] = []
+        self._models: dict[tuple[str, int], ModelMetrics] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -87,9 +109,9 @@ class Metrics(Collector):
         """A request was answered; `model` is "" unless it is one of ours."""
         self._answers[model, protocol, status] += 1
 
-    def add(self, model: ModelMetrics, stats: Callable[[], BatcherStats]) -> None:
-        """A model version begins to serve; `stats` are those of its Batcher."""
-        self._models.append((model, stats))
+    def model(self, name: str, version: int) -> ModelMetrics:
+        """The metrics of a model version, which stay when it is unloaded: counters never fall."""
+        return self._models.setdefault((name, version), ModelMetrics(name, version))
 
     def scrape(self) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -127,13 +149,12 @@ class Metrics(Collector):
             "Batches that have run, by why they were released.",
             labels=(*labels, "reason"),
         )
-        for model, read_stats in self._models:
-            stats = read_stats()
-            depth.add_metric(model.labels, stats.queued_rows)
-            running.add_metric(model.labels, stats.running_batches)
-            refused.add_metric(model.labels, stats.refused)
+        for model in self._models.values():
+            depth.add_metric(model.labels, model.now("queued_rows"))
+            running.add_metric(model.labels, model.now("running_batches"))
+            refused.add_metric(model.labels, model.total("refused"))
             for end in ("answered", "failed", "cancelled"):
-                ended.add_metric((*model.labels, end), getattr(stats, end))
+                ended.add_metric((*model.labels, end), model.total(end))
             for reason, count in sorted(model.reasons.items()):
                 reasons.add_metric((*model.labels, reason), count)
         yield from (depth, running, ended, refused, reasons)
@@ -147,7 +168,7 @@ class Metrics(Collector):
         runs = HistogramMetricFamily(
             "batcher_run_seconds", "How long the model ran on a batch.", labels=labels
         )
-        for model, _ in self._models:
+        for model in self._models.values():
             model.sizes.add_to(sizes, model.labels)
             model.queue_times.add_to(waits, model.labels)
             model.run_times.add_to(runs, model.labels)

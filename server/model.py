@@ -11,7 +11,11 @@ class InputRejected(ValueError):
 
 
 class Model(Protocol):
-    """A model in memory. Everything but `signatures` is called on the model thread only."""
+    """A model in memory. `run` is called on the model thread only."""
+
+    @property
+    def platform(self) -> str:
+        """Its format, as the Open Inference Protocol names it: "tensorflow_savedmodel"."""
 
     @property
     def signatures(self) -> Mapping[str, Signature]:

@@ -1,6 +1,6 @@
 """Which models and versions there are, and who serves an address. Pure, but for reading folders."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from server.endpoint import Endpoint
@@ -50,6 +50,11 @@ class Repository:
     def __init__(self) -> None:
         self._endpoints: dict[str, dict[int, Endpoint]] = {}
         self._states: dict[str, dict[int, VersionState]] = {}
+        self._labels: dict[str, Mapping[str, int]] = {}
+
+    def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
+        """Give versions of a model names that clients may ask for them by."""
+        self._labels[name] = labels
 
     def set_state(self, name: str, state: VersionState) -> None:
         """A version has come to a new state of its life."""
@@ -61,26 +66,44 @@ class Repository:
         self._endpoints.setdefault(served.name, {})[served.version] = endpoint
         self.set_state(served.name, VersionState(served.version, "AVAILABLE"))
 
+    def remove(self, endpoint: Endpoint) -> None:
+        """From now on requests do not find it, unless another has taken its place already."""
+        served = endpoint.served
+        versions = self._endpoints[served.name]
+        if versions.get(served.version) is endpoint:
+            del versions[served.version]
+
     def endpoint(self, served: ServedModel) -> Endpoint:
-        """The endpoint of a model that `find` returned."""
-        return self._endpoints[served.name][served.version]
+        """The endpoint of a model that `find` returned. Unavailable if it has gone since."""
+        endpoint = self._endpoints[served.name].get(served.version)
+        if endpoint is None:
+            msg = f"model {served.name!r} version {served.version} has just been unloaded"
+            raise Unavailable(msg)
+        return endpoint
 
     def find(self, address: ModelAddress) -> ServedModel:
         """Who serves this address; the newest version, if it names none."""
         versions = self._endpoints.get(address.name, {})
+        wanted = address.version
         if address.label is not None:
-            msg = f"model {address.name!r} has no version labelled {address.label!r}"
-            raise InvalidArgument(msg)
-        if address.version is not None:
-            endpoint = versions.get(address.version)
+            wanted = self._labels.get(address.name, {}).get(address.label)
+            if wanted is None:
+                msg = f"model {address.name!r} has no version labelled {address.label!r}"
+                raise InvalidArgument(msg)
+        if wanted is not None:
+            endpoint = versions.get(wanted)
         else:
             endpoint = versions[max(versions)] if versions else None
         if endpoint is not None:
             return endpoint.served
         states = self._states.get(address.name, {})
-        wanted = [states[address.version]] if address.version in states else list(states.values())
-        if wanted and (address.version is None or address.version in states):
-            told = ", ".join(f"version {state.version} is {state.state}" for state in wanted)
+        coming = [
+            state
+            for state in states.values()
+            if state.state in {"START", "LOADING"} and wanted in {None, state.version}
+        ]
+        if coming:
+            told = ", ".join(f"version {state.version} is {state.state}" for state in coming)
             msg = f"model {address.name!r} is not ready: {told}"
             raise Unavailable(msg)
         raise _not_found(address)
@@ -93,6 +116,15 @@ class Repository:
         if not states:
             raise _not_found(address)
         return [states[version] for version in sorted(states, reverse=True)]
+
+    def names(self) -> list[str]:
+        """All models there are, ready or not."""
+        return list(self._states)
+
+    def versions(self, name: str) -> list[Endpoint]:
+        """All versions of a model that serve, newest first."""
+        versions = self._endpoints.get(name, {})
+        return [versions[version] for version in sorted(versions, reverse=True)]
 
     def knows(self, name: str) -> bool:
         """Whether there is a model of this name, ready or not."""

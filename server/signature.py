@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
+import ml_dtypes  # noqa: F401 - registers bfloat16
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,9 +25,10 @@ DEFAULT_SIGNATURE: Final = "serving_default"
 
 NUMPY_DTYPES: Final = frozenset(
     {"bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
-    | {"float16", "float32", "float64", "complex64", "complex128"}
+    | {"float16", "bfloat16", "float32", "float64", "complex64", "complex128"}
 )
-"""The dtypes that TensorFlow and NumPy call by the same name."""
+"""The dtypes that TensorFlow and NumPy call by the same name; bfloat16 is known to NumPy once
+`ml_dtypes` is imported, which is where TensorFlow has it from as well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ ALLOWED: dict[str, str] = {
     "server.exchange": "",
     "server.compression": "server.errors",
     "server.config": "server.demo",
-    "server.signature": "server.errors numpy",
+    "server.signature": "server.errors ml_dtypes numpy",
     "server.inference": "server.signature",
     "server.model": "server.signature",
     # The model thread.
@@ -29,20 +29,44 @@ ALLOWED: dict[str, str] = {
     "server.runner": "batcher batcher.arrays server.model server.signature server.inference numpy",
     "server.warmup": "server.model server.signature numpy",
     # The event loop, from the queue up to the sockets.
+    "server.statistics": "",
+    "server.settings": "",
     "server.endpoint": (
         "batcher batcher.arrays server.errors server.inference server.model server.runner"
-        " server.signature"
+        " server.signature server.statistics"
     ),
     "server.repository": "server.endpoint server.errors server.inference server.models",
     "server.metrics": "batcher prometheus_client",
+    "server.residents": (
+        "batcher server.config server.endpoint server.errors server.inference server.metrics"
+        " server.model server.models server.repository server.runner server.signature"
+        " server.statistics server.warmup structlog"
+    ),
+    "server.logs": "structlog",
+    "server.serving": (
+        "server.errors server.inference server.logs server.repository server.residents"
+        " server.settings server.statistics"
+    ),
     "server.protocols": "server.protocols.*",
+    "server.protocols.protocol": (
+        "server.errors server.exchange server.inference server.settings server.statistics"
+    ),
     "server.protocols.*": (
         "server.errors server.exchange server.inference server.protocols server.protocols.*"
-        " server.signature numpy orjson"
+        " server.settings server.signature server.statistics ml_dtypes numpy orjson"
+    ),
+    "server.protocols.wire": "google.protobuf",
+    "server.wishes": "server.errors server.exchange server.inference",
+    "server.tracing": ("server.exchange server.inference server.settings server.wishes structlog"),
+    "server.access": "server.config server.errors server.exchange",
+    "server.openapi": ("server.errors server.inference server.protocols server.protocols.protocol"),
+    "server.pages": (
+        "orjson server.errors server.exchange server.metrics server.openapi server.serving"
     ),
     "server.front": (
-        "server.endpoint server.errors server.exchange server.inference server.metrics"
-        " server.protocols server.protocols.protocol server.repository structlog"
+        "batcher server.access server.compression server.errors server.exchange server.inference"
+        " server.metrics server.pages server.protocols server.protocols.protocol"
+        " server.repository server.serving server.tracing server.wishes structlog"
     ),
     "server.adapters": "",
     "server.adapters.*": (
@@ -50,9 +74,8 @@ ALLOWED: dict[str, str] = {
         " server.exchange server.front"
     ),
     "server.app": (
-        "batcher server.config server.endpoint server.front server.inference server.metrics"
-        " server.model server.models server.repository server.runner server.signature"
-        " server.warmup structlog"
+        "batcher server.access server.config server.front server.metrics server.repository"
+        " server.residents server.serving"
     ),
     "server.lifecycle": (
         "server.adapters.* server.app server.config server.errors server.front structlog"
@@ -60,7 +83,7 @@ ALLOWED: dict[str, str] = {
     "server.cli": "click server.cli.* server.config server.errors",
     "server.cli.*": (
         "click server.cli.* server.config server.demo server.errors server.lifecycle"
-        " server.repository structlog uvloop"
+        " server.logs server.repository uvloop"
     ),
     "server": "server.adapters.aiohttp_app server.config",
     "server.__main__": "server.cli",

@@ -25,18 +25,18 @@ def create_app(config: Config | None = None) -> web.Application:
     application = Application(config)
 
     async def lifetime(_: web.Application) -> AsyncIterator[None]:
+        application.open()
         await application.start()
         yield
         await application.drain()
+        application.close()
 
     async def handle(request: web.Request) -> web.Response:
         # `add_subapp` has put its prefix before our only resource.
         prefix = resource.canonical.removesuffix("/{tail}")
         target = request.raw_path.removeprefix(prefix)
         with np.errstate(over="ignore"):
-            told = await answer(
-                request, target, application.front, config.max_body_size, inflated=True
-            )
+            told = await answer(request, target, application.front, inflated=True)
         headers = {"Content-Type": told.content_type, **(told.headers or {})}
         response = web.Response(body=told.body, status=told.status, headers=headers)
         if told.close:

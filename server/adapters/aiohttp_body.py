@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import BaseRequest
 
-from server.compression import inflate, too_large
+from server.compression import too_large
 from server.errors import DecodeError, ServingError
 from server.exchange import Answer, Exchange
 from server.front import Front
@@ -18,19 +18,17 @@ BODY_SECONDS: Final = 60.0
 _NO_BODY: Final = b""
 
 
-async def answer(
-    request: BaseRequest, target: str, front: Front, max_body_size: int, *, inflated: bool
-) -> Answer:
+async def answer(request: BaseRequest, target: str, front: Front, *, inflated: bool) -> Answer:
     """Have the front answer one request of aiohttp's, whose body it may have inflated already."""
     exchange = Exchange(request.method, target, request.headers, _NO_BODY)
-    content = request.content
+    content, max_body_size = request.content, front.max_body_size
     try:
         # Most bodies have come whole, with the head, and need no waiting.
         body = content.read_nowait() if content.is_eof() else await _read(request, max_body_size)
         if len(body) > max_body_size:
             raise too_large(max_body_size)
         if not inflated and hdrs.CONTENT_ENCODING in request.headers:
-            body = inflate(body, request.headers[hdrs.CONTENT_ENCODING], max_body_size)
+            exchange.encoding = request.headers[hdrs.CONTENT_ENCODING]
     except ServingError as error:
         told = front.refuse(exchange, error)
         # What was not read of the body must not be taken for the next request.

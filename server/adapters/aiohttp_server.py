@@ -25,9 +25,8 @@ connect at once a second, the time after which they repeat their SYN."""
 class HttpServer:
     """Listens on one address."""
 
-    def __init__(self, front: Front, max_body_size: int) -> None:
+    def __init__(self, front: Front) -> None:
         self._front = front
-        self._max_body_size = max_body_size
         self._listener: asyncio.Server | None = None
         self._server: web.Server | None = None
 
@@ -66,7 +65,6 @@ class HttpServer:
                 request,
                 _origin_form(request.raw_path),
                 self._front,
-                self._max_body_size,
                 inflated=False,
             )
         )

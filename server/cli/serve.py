@@ -1,20 +1,17 @@
 """`batcher-server`: options to a Config, logging, signals, and uvloop. Main thread."""
 
 import asyncio
-import logging
-import os
 import signal
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
-import structlog
 import uvloop
 
 from server.config import Config, ConfigError, ModelConfig
 from server.demo import DIGITS
+from server.logs import start_logging
 from server.repository import default_name
 
 DEFAULTS = Config()
@@ -112,7 +109,7 @@ def serve(
         ),
         **server_wide,
     )
-    _start_logging(config.log_level)
+    start_logging(config.log_level)
     uvloop.run(_serve_until_signal(config))
 
 
@@ -143,40 +140,3 @@ async def _serve_until_signal(config: Config) -> None:
 def _announce(config: Config, url: str) -> None:
     names = ", ".join(model.name for model in config.models)
     click.echo(f"batcher-server serves {names} on {url}")
-
-
-def _start_logging(level: str) -> None:
-    """Structured entries on standard error: for people on a terminal, JSON otherwise."""
-    # A descriptor of its own: TensorFlow's start-up notes are kept from descriptor 2.
-    stream = os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1)
-    before: list[structlog.types.Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    # Tracebacks without local variables: those hold what clients sent.
-    shown: list[structlog.types.Processor] = [
-        structlog.processors.ExceptionRenderer(
-            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        ),
-        structlog.processors.JSONRenderer(),
-    ]
-    if sys.stderr.isatty():
-        plain = structlog.dev.plain_traceback
-        shown = [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
-    least = logging.getLevelNamesMapping()[level.upper()]
-    structlog.configure(
-        processors=[*before, *shown],
-        wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.PrintLoggerFactory(stream),
-    )
-    # What libraries log looks the same. aiohttp would write a traceback for each malformed request;
-    # a defect of this server never gets as far as there.
-    handler = logging.StreamHandler(stream)
-    remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            processors=[remove_meta, *shown], foreign_pre_chain=before
-        )
-    )
-    logging.basicConfig(level=max(least, logging.WARNING), handlers=[handler])
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)

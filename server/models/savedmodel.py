@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from server.model import InputRejected, Model
 from server.models.tensorflow_runtime import tf
@@ -17,6 +17,8 @@ def load(path: Path) -> Model:
 
 class SavedModel:
     """The functions of one SavedModel, and the object that keeps their variables alive."""
+
+    platform: Final = "tensorflow_savedmodel"
 
     def __init__(self, loaded: Any) -> None:
         self._loaded = loaded

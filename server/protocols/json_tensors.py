@@ -13,7 +13,7 @@ import numpy as np
 from server.errors import DecodeError
 from server.signature import NUMPY_DTYPES, Array, TensorSpec
 
-READABLE: Final = NUMPY_DTYPES - {"float16", "complex64", "complex128"}
+READABLE: Final = NUMPY_DTYPES - {"float16", "bfloat16", "complex64", "complex128"}
 """The dtypes that have a form in JSON, besides strings."""
 
 _FITS: Final = {"b": "b", "i": "iu", "u": "iu"}

@@ -20,22 +20,24 @@ from urllib.parse import unquote
 import numpy as np
 import orjson
 
-from server.errors import DecodeError, InvalidArgument, ServingError, Unimplemented
+from server.errors import (
+    DecodeError,
+    InvalidArgument,
+    ServingError,
+    Unimplemented,
+    UnsupportedEncoding,
+)
 from server.exchange import Answer, Exchange
 from server.inference import (
     FindModel,
-    Infer,
     InferenceRequest,
     InferenceResponse,
     ModelAddress,
-    ModelMetadata,
-    ModelStatus,
-    Operation,
     ServedModel,
-    VersionState,
 )
 from server.protocols import strict_json
 from server.protocols.json_tensors import READABLE, hides_nothing, kind_of, to_array
+from server.protocols.protocol import Call, Infer, Operation, Serving
 from server.signature import (
     DEFAULT_SIGNATURE,
     Array,
@@ -71,7 +73,15 @@ class TensorFlowServingRest:
     """The codecs."""
 
     name = "tfserving_rest"
-    prefix = "/v1/"
+    cors: Final = {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Allow-Methods": "POST, GET",
+        "Access-Control-Allow-Headers": "Content-Type",
+    }
+
+    def takes(self, exchange: Exchange) -> bool:
+        """Everything under /v1/."""
+        return exchange.target.startswith("/v1/")
 
     # Clients ask the same few questions for ever.
     @staticmethod
@@ -92,11 +102,20 @@ class TensorFlowServingRest:
         address = ModelAddress(unquote(match["name"]), version, label)
         if verb:
             return Infer(address, verb)
-        return ModelMetadata(address) if match["metadata"] else ModelStatus(address)
+        answer = _metadata if match["metadata"] else _status
+        return Call(functools.partial(answer, address), address.name)
 
-    def route(self, method: str, target: str) -> Operation:
+    def route(self, exchange: Exchange) -> Operation:
         """Match the raw target: names may hold percent-encoded slashes and colons."""
-        return self._match(method, target)
+        return self._match(exchange.method, exchange.target)
+
+    def parsed_size(self, exchange: Exchange) -> int:
+        """All of it."""
+        return len(exchange.body)
+
+    def printed_size(self, request: InferenceRequest, response: InferenceResponse) -> int:
+        """Every element."""
+        return sum(array.size for array in response.outputs.values())
 
     def decode(self, operation: Infer, exchange: Exchange, find: FindModel) -> InferenceRequest:
         """Read `{"signature_name"?, "instances" | "inputs"}`, checking in TensorFlow's order."""
@@ -133,41 +152,54 @@ class TensorFlowServingRest:
             written = _object(columns) if form == COLUMNS else _rows_of_objects(outputs)
         return Answer(200, b'{"%b":%b}' % (_ANSWER_KEY[form], written))
 
-    def status(self, states: Sequence[VersionState]) -> Answer:
-        """Write the states of versions, newest first."""
-        return _json(
-            {
-                "model_version_status": [
-                    {
-                        "version": str(state.version),
-                        "state": state.state,
-                        "status": {
-                            "error_code": "UNKNOWN" if state.error else "OK",
-                            "error_message": state.error,
-                        },
-                    }
-                    for state in states
-                ]
-            }
-        )
-
-    def metadata(self, model: ServedModel) -> Answer:
-        """Write a SignatureDefMap, as protobuf's JSON form has it."""
-        signatures = {name: _signature_def(s) for name, s in model.signatures.items()}
-        return _json(
-            {
-                "model_spec": {
-                    "name": model.name,
-                    "signature_name": "",
-                    "version": str(model.version),
-                },
-                "metadata": {"signature_def": {"signature_def": signatures}},
-            }
-        )
-
     def error(self, error: ServingError) -> Answer:
         """Write `{"error": text}`."""
-        return _json({"error": str(error)}, error.code.http_status)
+        # TensorFlow Serving takes what it cannot inflate for the JSON itself: a client's mistake.
+        unreadable = isinstance(error, UnsupportedEncoding)
+        return _json({"error": str(error)}, 400 if unreadable else error.code.http_status)
+
+    def paths(self, models: Sequence[ServedModel]) -> Mapping[str, Any]:
+        """Not described yet."""
+        return {}
+
+
+# ----------------------------------------------------------------------------- about the models
+
+
+async def _status(address: ModelAddress, serving: Serving) -> Answer:
+    """The states of versions, newest first; labels are not looked at."""
+    states = serving.states(ModelAddress(address.name, address.version))
+    return _json(
+        {
+            "model_version_status": [
+                {
+                    "version": str(state.version),
+                    "state": state.state,
+                    "status": {
+                        "error_code": "UNKNOWN" if state.error else "OK",
+                        "error_message": state.error,
+                    },
+                }
+                for state in states
+            ]
+        }
+    )
+
+
+async def _metadata(address: ModelAddress, serving: Serving) -> Answer:
+    """A SignatureDefMap, as protobuf's JSON form has it."""
+    model = serving.find(address)
+    signatures = {name: _signature_def(s) for name, s in model.signatures.items()}
+    return _json(
+        {
+            "model_spec": {
+                "name": model.name,
+                "signature_name": "",
+                "version": str(model.version),
+            },
+            "metadata": {"signature_def": {"signature_def": signatures}},
+        }
+    )
 
 
 # ------------------------------------------------------------------------------------- reading

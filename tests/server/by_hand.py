@@ -1,24 +1,32 @@
 """A server over real HTTP whose model answers only when the test says so."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from batcher import Batcher
+from batcher import Batcher, ThreadExecutor
 from batcher.testing import FakeExecutor
+from server.access import Access
 from server.adapters.aiohttp_server import HttpServer
 from server.endpoint import Endpoint
-from server.front import Front, Phase
+from server.front import Front
+from server.inference import ServedModel
 from server.metrics import Metrics
 from server.repository import Repository
+from server.residents import Residents
 from server.runner import Runner
+from server.serving import Phase, Serving
 from server.signature import Signature, Tensors, TensorSpec
+from server.statistics import VersionStatistics
 
 
 class Doubler:
     """A model: y = 2 x, float32 [-1, 1]; keeps what it was run on."""
+
+    platform = "doubler"
 
     def __init__(self) -> None:
         self.seen: list[list[float]] = []
@@ -39,7 +47,7 @@ class ByHand:
 
     url: str
     http: HttpServer
-    front: Front
+    serving: Serving
     model: Doubler
     executor: FakeExecutor
     batcher: Batcher[Tensors, Tensors]
@@ -58,7 +66,11 @@ async def served_by_hand(
     model = Doubler()
     executor = FakeExecutor(by_hand=True)
     repository, metrics = Repository(), Metrics()
-    front = Front(repository, metrics)
+    residents = Residents((), repository, metrics, executor, drain_timeout=1.0)
+    serving = Serving(repository, residents, "info")
+    codec = ThreadExecutor(name="codec")
+    front = Front(repository, metrics, serving, Access(), codec, max_body_size=max_body_size)
+    codec.attach(asyncio.get_running_loop())
     batcher: Batcher[Tensors, Tensors] = Batcher(
         Runner(model),
         max_batch_size=max_batch_size,
@@ -66,12 +78,14 @@ async def served_by_hand(
         executor=executor,
     )
     async with batcher:
-        repository.add(Endpoint("doubler", 1, model.signatures, batcher, max_batch_size))
-        http = HttpServer(front, max_body_size)
+        served = ServedModel("doubler", 1, model.signatures, model.platform, max_batch_size)
+        repository.add(Endpoint(served, batcher, VersionStatistics("doubler", 1)))
+        http = HttpServer(front)
         url = await http.open("127.0.0.1", 0)
-        front.phase = Phase.READY
+        serving.phase = Phase.READY
         try:
-            yield ByHand(url, http, front, model, executor, batcher)
+            yield ByHand(url, http, serving, model, executor, batcher)
         finally:
             await http.close(timeout=1.0)
             await batcher.close()
+            codec.detach()

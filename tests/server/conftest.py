@@ -1,12 +1,13 @@
 """Models made once a session, and a front that serves them without sockets."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from multidict import CIMultiDict
 
 from server.app import Application
 from server.config import Config, ModelConfig
@@ -38,19 +39,27 @@ class Served:
         # As adapters have it: numbers become infinities without a warning. The runner keeps the
         # context of its first run.
         with np.errstate(over="ignore"):
-            self.run(self.application.start())
+            self.run(self._start())
+
+    async def _start(self) -> None:
+        self.application.open()
+        await self.application.start()
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine on the application's loop."""
         return self._runner.run(work)
 
-    def ask(self, method: str, target: str, body: bytes = b"") -> Answer:
+    def ask(
+        self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """One exchange."""
-        return self.run(self.application.front.handle(Exchange(method, target, {}, body)))
+        known = CIMultiDict(headers or {})
+        return self.run(self.application.front.handle(Exchange(method, target, known, body)))
 
     def close(self) -> None:
         """Drain, and end the loop."""
         self.run(self.application.drain())
+        self.application.close()
         self._runner.close()
 
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from server.errors import InvalidArgument, ServingError, Unimplemented
 from server.exchange import Exchange
 from server.inference import (
-    Infer,
     InferenceRequest,
     InferenceResponse,
     ModelAddress,
     ServedModel,
 )
+from server.protocols.protocol import Infer
 from server.protocols.tfserving_rest import TensorFlowServingRest
 from server.signature import Signature, TensorSpec
 
@@ -41,7 +41,7 @@ def signature(*dtypes: str) -> Signature:
 
 def decode(body: bytes, *dtypes: str) -> InferenceRequest:
     """The request in a body for a model of one signature."""
-    model = ServedModel("m", 1, {"serving_default": signature(*dtypes)})
+    model = ServedModel("m", 1, {"serving_default": signature(*dtypes)}, "test", 8)
     exchange = Exchange("POST", "/v1/models/m:predict", {}, body)
     # As adapters have it: numbers become infinities without a warning.
     with np.errstate(over="ignore"):
@@ -125,7 +125,7 @@ def test_only_elements_of_the_very_type_become_a_tensor(
 def test_what_is_encoded_decodes_to_the_same(dtype: str, form: str, data: st.DataObject) -> None:
     shape = hnp.array_shapes(min_dims=1, max_dims=3, max_side=3)
     array: NDArray[Any] = data.draw(hnp.arrays(dtype, shape))
-    request = InferenceRequest(ServedModel("m", 1, {}), signature(dtype), {}, form)
+    request = InferenceRequest(ServedModel("m", 1, {}, "test", 8), signature(dtype), {}, form)
     answer = CODEC.encode(request, InferenceResponse({"a": array}))
     back = decode(answer.body.replace(FORMS[form].encode(), form.encode()), dtype).inputs["a"]
     assert back.dtype == array.dtype
@@ -147,7 +147,7 @@ def test_several_tensors_decode_to_the_same(
         "a": data.draw(hnp.arrays(one, (rows, 2))),
         "b": data.draw(hnp.arrays(other, (rows,))),
     }
-    request = InferenceRequest(ServedModel("m", 1, {}), signature(one, other), {}, form)
+    request = InferenceRequest(ServedModel("m", 1, {}, "test", 8), signature(one, other), {}, form)
     answer = CODEC.encode(request, InferenceResponse(tensors))
     back = decode(answer.body.replace(FORMS[form].encode(), form.encode()), one, other).inputs
     for name, array in tensors.items():
@@ -156,7 +156,7 @@ def test_several_tensors_decode_to_the_same(
 
 
 def encoded(form: str, **outputs: NDArray[Any]) -> bytes:
-    request = InferenceRequest(ServedModel("m", 1, {}), signature(), {}, form)
+    request = InferenceRequest(ServedModel("m", 1, {}, "test", 8), signature(), {}, form)
     return CODEC.encode(request, InferenceResponse(outputs)).body
 
 

@@ -13,10 +13,11 @@ from batcher import Batch, Batcher
 from batcher.testing import FakeExecutor, run
 from server.endpoint import Endpoint
 from server.errors import Code, Internal, InvalidArgument, ServingError, Unavailable
-from server.inference import InferenceRequest
+from server.inference import InferenceRequest, ServedModel
 from server.model import InputRejected
 from server.runner import Alone, Bucket, Runner
 from server.signature import Signature, Tensors, TensorSpec, why_alone
+from server.statistics import VersionStatistics
 
 UNTIL_IT_RUNS = 1.0
 """Virtual seconds, well within the run that they are to fall into."""
@@ -30,6 +31,8 @@ def signature(name: str, x: tuple[int | None, ...], y: tuple[int | None, ...]) -
 
 class Doubler:
     """Doubles; fails as planned; remembers what it ran."""
+
+    platform = "test"
 
     def __init__(self, fault: Exception | None = None) -> None:
         self.fault = fault
@@ -62,7 +65,11 @@ class Scene:
         self.batcher: Batcher[Tensors, Tensors] = Batcher(
             Runner(model), executor=self.executor, max_batch_size=4, **options
         )
-        self.endpoint = Endpoint("m", 1, model.signatures, self.batcher, 4)
+        self.endpoint = Endpoint(
+            ServedModel("m", 1, model.signatures, "test", 4),
+            self.batcher,
+            VersionStatistics("m", 1),
+        )
 
     async def infer(self, signature: str, values: Any) -> NDArray[Any]:
         known = self.model.signatures[signature]

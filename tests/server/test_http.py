@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 import pytest
 
-from server.front import Phase
+from server.serving import Phase
 from tests.server.by_hand import ByHand, served_by_hand
 
 PREDICT = "/v1/models/doubler:predict"
@@ -190,7 +190,7 @@ def test_while_draining_probes_and_new_requests_hear_it_and_accepted_ones_are_an
             assert (await session.get("/readyz")).status == 200
             accepted = asyncio.create_task(session.post(PREDICT, data=body(5.0)))
             await until(lambda: server.executor.handed_over == 1)
-            server.front.phase = Phase.DRAINING
+            server.serving.phase = Phase.DRAINING
             draining = asyncio.create_task(server.batcher.drain())
             late = await session.post(PREDICT, data=body(6.0))
             assert late.status == 503
@@ -222,7 +222,7 @@ def test_closing_lets_answers_under_way_go_out() -> None:
 def test_while_starting_the_port_is_open_and_says_not_yet() -> None:
     async def main() -> None:
         async with served_by_hand() as server, aiohttp.ClientSession(server.url) as session:
-            server.front.phase = Phase.STARTING
+            server.serving.phase = Phase.STARTING
             assert (await session.get("/livez")).status == 200
             assert (await session.get("/readyz")).status == 503
 

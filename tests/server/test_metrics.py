@@ -7,7 +7,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from batcher import BatcherStats, BatchRecord, Reason
-from server.metrics import CONTENT_TYPE, ROWS, SECONDS, Metrics, ModelMetrics
+from server.metrics import CONTENT_TYPE, ROWS, SECONDS, Metrics
 from tests.server.conftest import Served
 
 
@@ -53,8 +53,8 @@ HELD = stats(queued_rows=5, running_batches=1, answered=7, failed=2, cancelled=1
 def metrics() -> Metrics:
     """Of one model after two batches and three answers."""
     made = Metrics()
-    model = ModelMetrics("half", 3)
-    made.add(model, lambda: HELD)
+    model = made.model("half", 3)
+    model.add(lambda: HELD)
     model.observe(record())
     model.observe(record(size=2000, reason=Reason.FULL, queue_times=(60.0,), run_time=0.0001))
     for status in (200, 200, 503):
@@ -113,19 +113,34 @@ def test_every_metric_is_explained_and_named_as_prometheus_likes(metrics: Metric
 
 def test_models_are_kept_apart() -> None:
     metrics = Metrics()
-    one, other = ModelMetrics("one", 1), ModelMetrics("other", 2)
-    metrics.add(one, lambda: stats(answered=1))
-    metrics.add(other, lambda: stats(answered=2))
+    one, other = metrics.model("one", 1), metrics.model("other", 2)
+    one.add(lambda: stats(answered=1))
+    other.add(lambda: stats(answered=2))
     other.observe(record())
     scraped = metrics.scrape()
     assert samples(scraped, "batcher_batch_rows_count") == {("one", "1"): 0, ("other", "2"): 1}
     assert samples(scraped, "batcher_queued_requests_total")["answered", "other", "2"] == 2
 
 
+def test_what_was_counted_before_a_model_was_unloaded_stays() -> None:
+    metrics = Metrics()
+
+    def before() -> BatcherStats:
+        return stats(answered=5, queued_rows=0)
+
+    metrics.model("half", 3).add(before)
+    metrics.model("half", 3).remove(before)
+    assert samples(metrics.scrape(), "batcher_queue_rows") == {("half", "3"): 0}
+    metrics.model("half", 3).add(lambda: stats(answered=2, queued_rows=1))
+    scraped = metrics.scrape()
+    assert samples(scraped, "batcher_queued_requests_total")["answered", "half", "3"] == 7
+    assert samples(scraped, "batcher_queue_rows") == {("half", "3"): 1}
+
+
 def test_a_name_may_have_any_characters() -> None:
     metrics = Metrics()
     name = 'a"b\\c\nd{e}=ü'
-    metrics.add(ModelMetrics(name, 1), stats)
+    metrics.model(name, 1).add(stats)
     metrics.count_answer(name, "p", 200)
     assert samples(metrics.scrape(), "batcher_queue_rows") == {(name, "1"): 0}
     assert samples(metrics.scrape(), "batcher_requests_total") == {(name, "p", "200"): 1}

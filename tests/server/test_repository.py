@@ -8,9 +8,10 @@ import pytest
 from batcher import Batcher
 from server.endpoint import Endpoint
 from server.errors import InvalidArgument, NotFound, StartupError, Unavailable
-from server.inference import ModelAddress, VersionState
+from server.inference import ModelAddress, ServedModel, VersionState
 from server.repository import Repository, default_name, find_version
 from server.signature import Tensors
+from server.statistics import VersionStatistics
 
 
 def make_models(base: Path, folders: Iterable[str]) -> Path:
@@ -88,7 +89,8 @@ def test_a_model_in_the_working_folder_has_that_folders_name(
 def endpoint(name: str, version: int) -> Endpoint:
     """An endpoint that nobody calls."""
     batcher: Batcher[Tensors, Tensors] = Batcher(list)
-    return Endpoint(name, version, {}, batcher, 8)
+    served = ServedModel(name, version, {}, "doubler", 8)
+    return Endpoint(served, batcher, VersionStatistics(name, version))
 
 
 @pytest.fixture

@@ -44,7 +44,8 @@ def taking(shape: Shape | None) -> Signature:
         ("uint64", "uint64"),
         ("float16", "float16"),
         ("string", "object"),
-        ("bfloat16", "object"),
+        ("bfloat16", "bfloat16"),
+        ("qint8", "object"),
         ("resource", "object"),
     ],
 )

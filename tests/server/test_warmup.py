@@ -16,6 +16,8 @@ Function = Callable[[Any], Any]
 class FakeModel:
     """One signature, `f`: y of x, by a function of arrays; remembers the shapes it was run on."""
 
+    platform = "test"
+
     def __init__(
         self,
         function: Function,
