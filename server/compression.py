@@ -1,4 +1,4 @@
-"""Inflating request bodies within a limit. Pure."""
+"""Inflating request bodies within a limit, and compressing answers. Pure."""
 
 import zlib
 from typing import Final
@@ -15,9 +15,12 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
     Never more than `limit` bytes are inflated, whatever a few compressed ones may promise.
     DecodeError, UnsupportedEncoding, TooLarge.
     """
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
+    codings = [coding.strip() for coding in encoding.lower().split(",")]
+    applied = [coding for coding in codings if coding not in ("", "identity")]
+    if not applied:
         return body
+    # A name that some old clients have for it, which the RFC asks to be understood.
+    encoding = "gzip" if applied == ["x-gzip"] else ", ".join(applied)
     if encoding not in _WINDOW_BITS:
         msg = f"Content-Encoding {encoding!r} is not supported: use {' or '.join(_WINDOW_BITS)}"
         raise UnsupportedEncoding(msg)
@@ -34,6 +37,15 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
         msg = f"the body is not {encoding}: {what}"
         raise DecodeError(msg)
     return inflated
+
+
+def compress(body: bytes, encoding: str) -> bytes:
+    """The body as `Content-Encoding: encoding` wants it, which is gzip or deflate.
+
+    As fast as it can be: an answer is read once, and the client waits for it.
+    """
+    stream = zlib.compressobj(zlib.Z_BEST_SPEED, wbits=_WINDOW_BITS[encoding])
+    return stream.compress(body) + stream.flush()
 
 
 def too_large(limit: int) -> TooLarge:

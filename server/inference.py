@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from server.signature import Signature, Tensors
+from server.errors import InvalidArgument, ServingError
+from server.signature import Signature, Tensors, names_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,15 @@ class ServedModel:
     signatures: Mapping[str, Signature]
     platform: str
     max_batch_size: int
+
+    def signature(self, name: str, unknown: type[ServingError] = InvalidArgument) -> Signature:
+        """The signature of a name. Raises `unknown` if the model has no such."""
+        signature = self.signatures.get(name)
+        if signature is None:
+            known = names_text(self.signatures)
+            msg = f"model {self.name!r} has no signature {name[:64]!r}; it has {known}"
+            raise unknown(msg)
+        return signature
 
 
 FindModel: TypeAlias = Callable[[ModelAddress], ServedModel]

@@ -1,4 +1,4 @@
-"""What a loaded model is to the server, whatever its format. Called on the model thread."""
+"""What a loaded model is to the server, whatever its format. Runs on the model thread."""
 
 from collections.abc import Mapping
 from typing import Protocol

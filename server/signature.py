@@ -7,7 +7,7 @@ One leniency, which the quick start of TensorFlow Serving needs: trailing dimens
 signature declares as 1 and a request leaves out are added on the way in, removed on the way out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
@@ -38,12 +38,14 @@ class TensorSpec:
     `dtype` is TensorFlow's name for it ("float32", "bool", "string"); None in `shape` is a
     dimension of any size, and a `shape` of None has any rank. `numpy_dtype` is what its arrays
     have; object for strings (bytes) and for what NumPy has no name for. `row_shape` is the shape
-    of every row, None if rows differ in shape or there is no batch dimension.
+    of every row, None if rows differ in shape or there is no batch dimension. `tensor_name` is
+    what the model itself calls it ("serving_default_x:0"), "" where models have no such names.
     """
 
     name: str
     dtype: str
     shape: Shape | None
+    tensor_name: str = ""
     numpy_dtype: np.dtype[Any] = field(init=False)
     row_shape: tuple[int, ...] | None = field(init=False)
 
@@ -66,7 +68,9 @@ class TensorSpec:
 class Signature:
     """One function of a model, by name.
 
-    `alone` says why its requests cannot share a batch; it is empty when they can.
+    `alone` says why its requests cannot share a batch; it is empty when they can. `method_name`
+    is what TensorFlow Serving tells of it. `defaults` are values for inputs that a request may
+    leave out; a protocol that lets it puts them in before the signature is validated.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Signature:
     outputs: Mapping[str, TensorSpec]
     method_name: str = "tensorflow/serving/predict"
     alone: str = ""
+    defaults: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def batchable(self) -> bool:
@@ -114,8 +119,8 @@ def validate(signature: Signature, tensors: Tensors) -> tuple[Tensors, int, int]
     """
     if tensors.keys() != signature.inputs.keys():
         msg = (
-            f"signature {signature.name!r} takes the inputs {_names(signature.inputs)},"
-            f" the request has {_names(tensors)}"
+            f"signature {signature.name!r} takes the inputs {names_text(signature.inputs)},"
+            f" the request has {names_text(tensors)}"
         )
         raise InvalidArgument(msg)
     rows = added = 0
@@ -183,5 +188,6 @@ def shape_text(shape: Shape | None) -> str:
     return f"[{','.join('-1' if size is None else str(size) for size in shape)}]"
 
 
-def _names(mapping: Mapping[str, object]) -> str:
-    return ", ".join(repr(name) for name in sorted(mapping)) or "none"
+def names_text(names: Iterable[str]) -> str:
+    """Names as messages tell them."""
+    return ", ".join(repr(name) for name in sorted(names)) or "none"

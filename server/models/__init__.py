@@ -1,4 +1,4 @@
-"""Model formats: how each is recognised, and what loads it. Model thread, but for `detect`.
+"""Model formats: how each is recognised, and what loads it. Any thread.
 
 A new format is a module with `load(path) -> Model`, and a line in `FORMATS`.
 """
@@ -31,7 +31,7 @@ MARKERS: Final = " or ".join(known.marker for known in FORMATS)
 
 
 def detect(path: Path) -> Format | None:
-    """The format of the model in this folder, None if there is none. Any thread."""
+    """The format of the model in this folder, None if there is none."""
     return next((known for known in FORMATS if (path / known.marker).is_file()), None)
 
 

@@ -1,18 +1,34 @@
-"""TensorFlow's SavedModel format: every signature, resident in memory. Model thread."""
+"""TensorFlow's SavedModel format: every signature, resident in memory. Runs on the model thread.
+
+What a loaded signature does not tell any more is read from the file beside it: what the graph calls
+its tensors, the signature's method name, and values for inputs that may be left out.
+"""
 
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from server.model import InputRejected, Model
-from server.models.tensorflow_runtime import tf
-from server.signature import Signature, Tensors, TensorSpec, why_alone
+from server.models.tensorflow_runtime import saved_model_pb2, tf
+from server.signature import Array, Signature, Tensors, TensorSpec, why_alone
+
+TAGS: Final = ("serve",)
+"""Which of the graphs in a SavedModel is the one to serve."""
 
 
 def load(path: Path) -> Model:
     """Load a SavedModel from its folder. What TensorFlow raises; ValueError if it is empty."""
-    return SavedModel(tf.saved_model.load(str(path), tags=["serve"]))
+    return SavedModel(tf.saved_model.load(str(path), tags=TAGS), _definitions(path))
+
+
+def _definitions(path: Path) -> Any:
+    """The SignatureDefs by name, as the file of a SavedModel that was loaded holds them."""
+    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    (served,) = [graph for graph in saved.meta_graphs if set(graph.meta_info_def.tags) == set(TAGS)]
+    return served.signature_def
 
 
 class SavedModel:
@@ -20,7 +36,7 @@ class SavedModel:
 
     platform: Final = "tensorflow_savedmodel"
 
-    def __init__(self, loaded: Any) -> None:
+    def __init__(self, loaded: Any, definitions: Any) -> None:
         self._loaded = loaded
         functions: dict[str, Any] = dict(loaded.signatures)
         if not functions:
@@ -28,7 +44,8 @@ class SavedModel:
             raise ValueError(msg)
         self._calls = {name: _call(function) for name, function in functions.items()}
         self._signatures = {
-            name: _signature(name, function) for name, function in functions.items()
+            name: _signature(name, function, definitions[name])
+            for name, function in functions.items()
         }
 
     @property
@@ -42,7 +59,18 @@ class SavedModel:
             outputs = self._calls[signature](inputs)
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
             raise InputRejected(_told(error)) from error
-        return {name: tensor.numpy() for name, tensor in outputs.items()}
+        except UnicodeDecodeError as error:
+            # TensorFlow failed over the text of its own error, which quotes a string that is none.
+            msg = "a string in it is not what it expects"
+            raise InputRejected(msg) from error
+        return {name: _array(tensor.numpy()) for name, tensor in outputs.items()}
+
+
+def _array(value: Any) -> Array:
+    """What an output is worth: its scalars come as NumPy's, those of strings as `bytes`."""
+    if isinstance(value, np.ndarray):
+        return value
+    return np.array(value, object if isinstance(value, bytes) else None)
 
 
 def _call(function: Any) -> Callable[[Tensors], Mapping[str, Any]]:
@@ -85,18 +113,23 @@ def _told(error: Any) -> str:
     return type(error).__name__ + (f" in node {node[1]!r}" if node else "")
 
 
-def _signature(name: str, function: Any) -> Signature:
-    inputs = _specs(function.structured_input_signature[1])
-    outputs = _specs(function.structured_outputs)
-    return Signature(name, inputs, outputs, alone=why_alone(inputs, outputs))
+def _signature(name: str, function: Any, definition: Any) -> Signature:
+    inputs = _specs(function.structured_input_signature[1], definition.inputs)
+    outputs = _specs(function.structured_outputs, definition.outputs)
+    defaults = {
+        key: tf.make_ndarray(tensor) for key, tensor in definition.defaults.items() if key in inputs
+    }
+    alone = why_alone(inputs, outputs)
+    return Signature(name, inputs, outputs, definition.method_name, alone, defaults)
 
 
-def _specs(tensors: Mapping[str, Any]) -> dict[str, TensorSpec]:
+def _specs(tensors: Mapping[str, Any], infos: Any) -> dict[str, TensorSpec]:
     return {
         name: TensorSpec(
             name,
             tensor.dtype.name,
             None if tensor.shape.rank is None else tuple(tensor.shape.as_list()),
+            infos[name].name,
         )
         for name, tensor in sorted(tensors.items())
     }

@@ -1,4 +1,4 @@
-"""TensorFlow, imported once and told how to behave before it starts. Model thread."""
+"""TensorFlow, imported once and told how to behave before it starts. Any thread."""
 
 import os
 import tempfile
@@ -36,8 +36,9 @@ def _without_start_up_notes() -> Iterator[None]:
 
 with _without_start_up_notes():
     import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
 
     # Looks for devices, which has its own notes to write.
     tf.config.list_logical_devices()
 
-__all__ = ["tf"]
+__all__ = ["saved_model_pb2", "tf"]

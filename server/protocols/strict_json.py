@@ -53,8 +53,9 @@ def dumps(array: NDArray[Any]) -> bytes:
     value = np.ascontiguousarray(array) if array.ndim else array[()]
     written = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
     # It writes null for what JSON has no number for, and for nothing else here: to look for that is
-    # much cheaper than to ask every element whether it is finite.
-    if b"null" in written:
+    # much cheaper than to ask every element whether it is finite. (`in` would first try to take the
+    # word for a number, which costs more than to look for it.)
+    if written.find(b"null") >= 0:
         return json.dumps(_shortest(array), separators=(",", ":")).encode()
     return written
 

@@ -10,6 +10,7 @@ from server.demo import DIGITS
 from server.errors import StartupError
 from server.model import InputRejected
 from server.models import detect, load
+from server.signature import Array
 from tests.server import saved_models
 
 
@@ -77,6 +78,56 @@ def test_shapes_tell_which_signatures_run_alone(models: dict[str, Path]) -> None
     alone = {name for name, signature in signatures.items() if not signature.batchable}
     assert alone == {"scalar", "static", "total"}
     assert signatures["lengths"].outputs["y"].shape is None
+
+
+def test_signatures_have_the_names_of_their_graph(models: dict[str, Path]) -> None:
+    signature = load(models["of_examples"] / "1").signatures["regress_x_to_y"]
+    assert signature.method_name == "tensorflow/serving/regress"
+    assert signature.inputs["inputs"].tensor_name == "tf_example:0"
+    assert signature.outputs["outputs"].tensor_name == "y:0"
+    assert not signature.defaults
+
+
+def test_inputs_that_may_be_left_out_have_their_default(models: dict[str, Path]) -> None:
+    (signature,) = load(models["left_out"] / "1").signatures.values()
+    (name,) = signature.defaults
+    assert (name, signature.defaults[name].tolist()) == ("z", [[10.0]])
+    assert signature.defaults[name].dtype == signature.inputs[name].numpy_dtype
+
+
+@pytest.mark.parametrize(
+    "strings",
+    [
+        np.array(b"a\0", object),
+        np.array([b"a\0", b"\xff"], object),
+        np.empty((2, 0), object),
+        np.array([[[b""]]], object),
+    ],
+    ids=["scalar", "bytes", "empty", "cube"],
+)
+def test_strings_are_arrays_of_bytes_both_ways(models: dict[str, Path], strings: Array) -> None:
+    back = load(models["any_shape"] / "1").run("string", {"x": strings})["y"]
+    assert isinstance(back, np.ndarray)
+    assert back.dtype == object
+    assert back.shape == strings.shape
+    assert back.tolist() == strings.tolist()
+
+
+def test_scalars_are_arrays_too(models: dict[str, Path]) -> None:
+    total = load(models["odd_ones"] / "1").run("total", {"x": np.ones((2, 2), "float32")})["y"]
+    assert isinstance(total, np.ndarray)
+    assert (total.shape, total.dtype, total.item()) == ((), np.dtype("float32"), 4.0)
+
+
+@pytest.mark.parametrize("serialized", [b"", b"no example", b"\xff\xfe"])
+def test_what_is_no_example_is_refused_even_if_it_is_no_text(
+    models: dict[str, Path], serialized: bytes
+) -> None:
+    model = load(models["of_examples"] / "1")
+    with pytest.raises(InputRejected) as refused:
+        model.run("regress_x_to_y", {"inputs": np.array([serialized], object)})
+    assert "no example" not in str(refused.value)
+    assert "\xff" not in str(refused.value)
 
 
 def test_a_model_runs_again_after_it_has_refused(models: dict[str, Path]) -> None:
