@@ -1,6 +1,6 @@
 """What goes in and out of the front, whatever carried it: an exchange and its answer. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
 JSON = "application/json"
@@ -13,7 +13,8 @@ class Exchange:
     `target` is the raw request target, percent-encoded, query included; for gRPC the full name of
     the method. `headers` look names up without regard to case; for gRPC they are the metadata.
     `body` is whole, and compressed as `encoding` says, which is "" if it is not. `timeout` is how
-    many seconds the transport itself leaves for the answer, None for any.
+    many seconds the transport itself leaves for the answer, None for any. `is_web` says that a
+    browser may have sent it, for somebody else's page; browsers do not speak gRPC.
     """
 
     method: str
@@ -22,6 +23,7 @@ class Exchange:
     body: bytes
     encoding: str = ""
     timeout: float | None = None
+    is_web: bool = True
 
 
 @dataclass(slots=True)
@@ -29,7 +31,8 @@ class Answer:
     """What goes back. `close` asks the adapter to end the connection after it.
 
     `status` is the protocol's own number: of HTTP, or of gRPC, where `body` is the message of an
-    error, or the serialized reply.
+    error, or the serialized reply. `more` holds the messages after the first, where a method of
+    gRPC answers with a stream.
     """
 
     status: int
@@ -37,3 +40,4 @@ class Answer:
     content_type: str = JSON
     headers: dict[str, str] | None = None
     close: bool = False
+    more: AsyncGenerator[bytes, None] | None = None

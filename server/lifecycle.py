@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -11,6 +11,7 @@ from server.adapters.aiohttp_server import HttpServer
 from server.app import Application
 from server.config import Config
 from server.errors import StartupError
+from server.front import Front
 
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 """Allocations between collections, by generation. Requests in a batch outlive Python's own (700,
@@ -23,23 +24,20 @@ log: Final = structlog.get_logger("server.lifecycle")
 
 
 async def serve(config: Config, stop: asyncio.Event, announce: Callable[[str], None]) -> None:
-    """Open the port, load, announce the URL, serve until `stop` is set, drain. StartupError.
+    """Open the ports, load, announce the addresses, serve until `stop` is set, drain. StartupError.
 
-    The port is open while models load, so that `/livez` answers and `/readyz` says not yet.
+    The ports are open while models load, so that `/livez` answers and `/readyz` says not yet.
     """
     application = Application(config)
+    listeners = _listeners(config, application.front)
     application.open()
-    http = HttpServer(application.front)
-    try:
-        url = await http.open(config.host, config.port)
-    except OSError as error:
-        msg = f"cannot listen on {config.host}:{config.port}: {error.strerror or error}"
-        raise StartupError(msg) from error
     closing = 0.0
     try:
+        addresses = [await _open(listener, config.host, port) for listener, port in listeners]
         if await _ended_first(application.start(), stop):
             _spare_the_garbage_collector()
-            announce(url)
+            log.info("ready", addresses=addresses)
+            announce(" and ".join(addresses))
             await stop.wait()
             closing = asyncio.get_running_loop().time() + config.drain_timeout
             log.info("draining", delay=config.drain_delay, timeout=config.drain_timeout)
@@ -47,10 +45,44 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[str], N
             # closing the port at once would reset whatever waits in its backlog.
             await asyncio.gather(application.drain(), asyncio.sleep(config.drain_delay))
     finally:
-        left = closing - asyncio.get_running_loop().time()
-        await http.close(max(left, LEAST_TO_CLOSE))
+        left = max(closing - asyncio.get_running_loop().time(), LEAST_TO_CLOSE)
+        await asyncio.gather(*[listener.close(left) for listener, _ in listeners])
         application.close()
     log.info("stopped")
+
+
+class Listener(Protocol):
+    """What an adapter with a port of its own is."""
+
+    async def open(self, host: str, port: int) -> str:
+        """Begin to accept connections; returns the address. OSError."""
+
+    async def close(self, timeout: float) -> None:
+        """Accept nothing more; let answers go out for `timeout` seconds. Also if never opened."""
+
+
+def _listeners(config: Config, front: Front) -> list[tuple[Listener, int]]:
+    """What listens, and where. StartupError."""
+    listeners: list[tuple[Listener, int]] = [(HttpServer(front), config.port)]
+    if config.grpc_port is not None:
+        try:
+            # Only who serves gRPC needs to have it installed.
+            from server.adapters.grpc_server import GrpcServer  # noqa: PLC0415 - see above
+        except ModuleNotFoundError as error:
+            if error.name != "grpc":
+                raise
+            msg = "gRPC is not installed: pip install 'batcher[grpc]'"
+            raise StartupError(msg) from error
+        listeners.append((GrpcServer(front), config.grpc_port))
+    return listeners
+
+
+async def _open(listener: Listener, host: str, port: int) -> str:
+    try:
+        return await listener.open(host, port)
+    except OSError as error:
+        msg = f"cannot listen on {host}:{port}: {error.strerror or error}"
+        raise StartupError(msg) from error
 
 
 def _spare_the_garbage_collector() -> None:

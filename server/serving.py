@@ -1,10 +1,11 @@
 """What protocols may ask of the server, put together from the parts that know it. Event loop."""
 
+import asyncio
 import enum
 from importlib.metadata import version
 from typing import Final
 
-from server.errors import NotFound
+from server.errors import NotFound, Unavailable
 from server.inference import (
     InferenceRequest,
     InferenceResponse,
@@ -33,7 +34,8 @@ class Serving:
     version: Final = version("batcher")
 
     def __init__(self, repository: Repository, residents: Residents, log_level: str) -> None:
-        self.phase = Phase.STARTING
+        self._phase = Phase.STARTING
+        self._phase_set = asyncio.Event()
         self.tracing = False
         self._repository = repository
         self._residents = residents
@@ -41,9 +43,25 @@ class Serving:
         self._trace_settings: dict[str, TraceSettings] = {"": TraceSettings()}
 
     @property
+    def phase(self) -> Phase:
+        """Where the whole server is."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: Phase) -> None:
+        self._phase = phase
+        self._phase_set.set()
+        self._phase_set = asyncio.Event()
+
+    @property
     def ready(self) -> bool:
         """Whether every model is loaded and requests are taken."""
         return self.phase is Phase.READY
+
+    async def until(self, *, ready: bool) -> None:
+        """Wait until the server is ready, or no longer so; not at all if it is so already."""
+        while self.ready is not ready:
+            await self._phase_set.wait()
 
     def find(self, address: ModelAddress) -> ServedModel:
         """Who serves an address. NotFound, InvalidArgument (unknown label), Unavailable."""
@@ -52,6 +70,10 @@ class Serving:
     def names(self) -> list[str]:
         """All models that there are to serve, loaded or not."""
         return self._repository.names()
+
+    def base_path(self, name: str) -> str:
+        """Where a configured model is, as the configuration says it. NotFound."""
+        return self._residents.base_path(name)
 
     def states(self, address: ModelAddress) -> list[VersionState]:
         """Of all versions of a model, or of the one asked for; newest first. NotFound."""
@@ -81,11 +103,18 @@ class Serving:
 
     async def load(self, name: str) -> None:
         """Load a model that was configured, or load it anew, and switch to it."""
+        self._check_ready()
         await self._residents.load(name)
 
     async def unload(self, name: str) -> None:
         """Stop serving a model, finish what it has accepted and let it go."""
+        self._check_ready()
         await self._residents.unload(name)
+
+    def _check_ready(self) -> None:
+        """Models change neither while they are loaded at the start, nor at the end. Unavailable."""
+        if not self.ready:
+            raise Unavailable(self.phase.value)
 
     def set_log_settings(self, settings: LogSettings) -> None:
         """Log differently from now on."""

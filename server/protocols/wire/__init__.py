@@ -12,6 +12,9 @@ from importlib.resources import files
 from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError as Unreadable
+
+from server.errors import DecodeError
 
 _POOL: Final = descriptor_pool.DescriptorPool()
 
@@ -24,3 +27,12 @@ for _file in descriptor_pb2.FileDescriptorSet.FromString(
 def message(name: str) -> Any:
     """The class of a message by its full name, such as "inference.ModelInferRequest"."""
     return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(name))
+
+
+def parse(kind: Any, body: bytes) -> Any:
+    """Read a message of this class. DecodeError."""
+    try:
+        return kind.FromString(body)
+    except Unreadable as error:
+        msg = f"the {len(body)} bytes of the body are not a {kind.DESCRIPTOR.full_name}"
+        raise DecodeError(msg) from error
