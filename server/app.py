@@ -3,6 +3,8 @@
 import asyncio
 from typing import Final
 
+import numpy as np
+
 from batcher import Executor, ThreadExecutor
 from server.access import Access
 from server.config import Config
@@ -29,7 +31,12 @@ class Application:
             repository,
             metrics,
             self._serving,
-            Access(),
+            Access(
+                config.tokens,
+                config.admin_tokens,
+                admin=config.admin,
+                hosts=(config.host, *config.allowed_hosts),
+            ),
             self._codec,
             max_body_size=config.max_body_size,
             cors=config.cors,
@@ -43,6 +50,7 @@ class Application:
         """Load and warm up every model, one after the other; then be ready. StartupError."""
         # From now on there is one model thread, until the end of `drain`.
         self._executor.attach(asyncio.get_running_loop())
+        await self._codec.call(_let_floats_overflow, None)
         try:
             await self._residents.load_all()
         except BaseException:
@@ -59,3 +67,8 @@ class Application:
     def close(self) -> None:
         """End the codec thread, which the last answers still needed."""
         self._codec.detach()
+
+
+def _let_floats_overflow(_: None) -> None:
+    """Let numbers become infinities without a warning on this thread, as adapters do on theirs."""
+    np.seterr(over="ignore")

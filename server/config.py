@@ -4,15 +4,20 @@ Every value is checked when a configuration is made; ConfigError names the optio
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from server.demo import DIGITS
+from server.tokens import Token
 
 MAX_PORT: Final = 65535
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
+_LABEL: Final = re.compile(r"[^\s/:]+")
 
 
 class ConfigError(ValueError):
@@ -38,7 +43,8 @@ class ModelConfig:
         Most rows that may wait; beyond it clients are answered 503. As many as the model runs in
         the time that clients are ready to wait.
     labels
-        Names for versions that clients may ask for in place of their numbers: {"stable": 3}.
+        Names for versions that clients may ask for in place of their numbers: {"stable": 3}. Give
+        one when clients are to follow what you decide is stable, not what is newest.
     """
 
     name: str
@@ -55,6 +61,11 @@ class ModelConfig:
         _at_least("max_batch_size", self.max_batch_size, 1)
         _at_least("max_queue_size", self.max_queue_size, 1)
         _at_least("batch_timeout", self.batch_timeout, 0)
+        for label, version in self.labels.items():
+            if not _LABEL.fullmatch(label):
+                msg = f"a label must have no blanks, slashes or colons, and be there: {label!r}"
+                raise ConfigError(msg)
+            _at_least(f"the version of label {label!r}", version, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,9 @@ class Config:
         What to serve; names are unique. The bundled model of handwritten digits by default.
     host, port
         Where to listen; only this machine by default. Port 0 lets the system choose.
+    grpc_port
+        Where to listen for gRPC besides, on the same host; it needs `batcher[grpc]`. None by
+        default: no gRPC. TensorFlow Serving has it on 8500, Triton on 8001.
     max_body_size
         Most bytes of a request's body; beyond it clients are answered 413.
     drain_delay
@@ -76,7 +90,22 @@ class Config:
     log_level
         debug, info, warning or error.
     cors
-        Whether pages of other origins may use the protocols from a browser. Off by default.
+        Whether pages of other origins may use the protocols from a browser. Off by default; switch
+        it on for such a page. Pages of other origins never administer the server.
+    tokens
+        Whose requests are answered, other than probes: `read_tokens` has them from a file. Without
+        any, the default, everybody may infer. Give some before you listen beyond this machine, and
+        put TLS in front, or whoever sees the traffic has them too.
+    admin_tokens
+        Who may administer the server besides using it: load and unload models, change what is
+        logged and traced. Only with `admin`.
+    admin
+        Whether anybody may. Off by default: switch it on, and give `admin_tokens`, if models are
+        to change while the server runs.
+    allowed_hosts
+        Names under which administrators reach this server, besides `host`, localhost and all IP
+        addresses. Requests for other names are refused: a page that a browser shows may have
+        sent them. Tell the name that a proxy or DNS gives it, without a port.
     """
 
     models: tuple[ModelConfig, ...] = field(
@@ -84,11 +113,16 @@ class Config:
     )
     host: str = "127.0.0.1"
     port: int = 8501
+    grpc_port: int | None = None
     max_body_size: int = 64 * 2**20
     drain_delay: float = 1.0
     drain_timeout: float = 30.0
     log_level: str = "info"
     cors: bool = False
+    tokens: tuple[Token, ...] = ()
+    admin_tokens: tuple[Token, ...] = ()
+    admin: bool = False
+    allowed_hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [model.name for model in self.models]
@@ -99,16 +133,35 @@ class Config:
         if not names:
             msg = "there is no model to serve"
             raise ConfigError(msg)
-        _at_least("port", self.port, 0)
-        if self.port > MAX_PORT:
-            msg = f"port must be at most {MAX_PORT}, not {self.port}"
-            raise ConfigError(msg)
+        _check_port("port", self.port)
+        if self.grpc_port is not None:
+            _check_port("grpc_port", self.grpc_port)
+            if self.grpc_port == self.port != 0:
+                msg = f"port and grpc_port must differ, both are {self.port}"
+                raise ConfigError(msg)
         if self.log_level not in LOG_LEVELS:
             msg = f"log_level must be one of {', '.join(LOG_LEVELS)}, not {self.log_level!r}"
             raise ConfigError(msg)
         _at_least("max_body_size", self.max_body_size, 1)
         _at_least("drain_delay", self.drain_delay, 0)
         _at_least("drain_timeout", self.drain_timeout, 0)
+        self._check_administration()
+
+    def _check_administration(self) -> None:
+        if self.admin and not self.admin_tokens:
+            msg = "admin needs admin_tokens: without any, everybody could change the server"
+            raise ConfigError(msg)
+        for name in self.allowed_hosts:
+            if not _HOST_NAME.fullmatch(name):
+                msg = f"allowed_hosts must be names of hosts without port or scheme, not {name!r}"
+                raise ConfigError(msg)
+
+
+def _check_port(name: str, port: int) -> None:
+    _at_least(name, port, 0)
+    if port > MAX_PORT:
+        msg = f"{name} must be at most {MAX_PORT}, not {port}"
+        raise ConfigError(msg)
 
 
 def _at_least(name: str, value: float, least: int) -> None:

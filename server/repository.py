@@ -76,7 +76,8 @@ class Repository:
     def endpoint(self, served: ServedModel) -> Endpoint:
         """The endpoint of a model that `find` returned. Unavailable if it has gone since."""
         endpoint = self._endpoints[served.name].get(served.version)
-        if endpoint is None:
+        # The same version loaded anew may have other signatures.
+        if endpoint is None or endpoint.served is not served:
             msg = f"model {served.name!r} version {served.version} has just been unloaded"
             raise Unavailable(msg)
         return endpoint

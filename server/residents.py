@@ -1,31 +1,37 @@
 """The resident models: loaded, warmed up, served, drained and let go. Event loop.
 
-What TensorFlow does for that happens on the model thread, where loading and warming up take turns
-with batches. A model that is loaded anew gets ready beside the one that serves; then new requests
-find the new one, and the old one finishes what it has accepted.
+A model that is loaded anew gets ready beside the one that serves (`loading`); then new requests
+find the new one, and the old one finishes what it has accepted. A change that has begun goes on to
+its end, even if whoever asked for it goes away; only a load is given up, when the server drains.
+
+    START --> LOADING --> AVAILABLE --> UNLOADING --> END
+                 `-- does not load: END, with the error
+
+A version that serves is AVAILABLE also while the same one is loaded anew.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
+import functools
+import gc
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from batcher import Batcher, BatchRecord, Executor
 from server.config import ModelConfig
 from server.endpoint import Endpoint
-from server.errors import Aborted, FailedPrecondition, NotFound, StartupError
+from server.errors import Aborted, FailedPrecondition, NotFound, StartupError, Unavailable
 from server.inference import ServedModel, VersionState
+from server.loading import Loader
 from server.metrics import Metrics
 from server.model import Model
-from server.models import load
 from server.repository import Repository, find_version
 from server.runner import Runner
 from server.signature import Tensors
 from server.statistics import VersionStatistics
-from server.warmup import WarmUp, warm_up
+from server.warmup import WarmUp
 
 log: Final = structlog.get_logger("server.residents")
 
@@ -46,31 +52,32 @@ class Residents:
         self._metrics = metrics
         self._executor = executor
         self._drain_timeout = drain_timeout
-        self._changing: set[str] = set()
+        self._loader = Loader(executor)
+        self._draining = False
+        self._changes: dict[str, asyncio.Task[None]] = {}
+        self._loads: set[asyncio.Task[tuple[Model, WarmUp]]] = set()
 
     async def load_all(self) -> None:
         """Load every model, one after the other. StartupError, before any is loaded if it can."""
-        located = [(model, *find_version(model.path)) for model in self._models.values()]
+        located = [(model, *_located(model.path)) for model in self._models.values()]
         for model, version, _ in located:
             self._repository.set_state(model.name, VersionState(version, "START"))
+            self._repository.set_labels(model.name, model.labels)
         for model, version, path in located:
             await self._load(model, version, path)
+
+    def base_path(self, name: str) -> str:
+        """Where a configured model is, as the configuration says it. NotFound."""
+        return str(self._configured(name).path)
 
     async def load(self, name: str) -> None:
         """Load a configured model, anew if it serves already, and switch to it.
 
         NotFound, Aborted; FailedPrecondition when it does not load: what served before goes on.
+        Unavailable when the server drains.
         """
         model = self._configured(name)
-        with self._alone(name):
-            serving = self._repository.versions(name)
-            try:
-                version, path = find_version(model.path)
-                await self._load(model, version, path)
-            except StartupError as error:
-                raise FailedPrecondition(str(error)) from error
-            for endpoint in serving:
-                await self._let_go(endpoint)
+        await self._change(name, functools.partial(self._replace, model))
 
     async def unload(self, name: str) -> None:
         """Stop serving a configured model, once what it has accepted is answered.
@@ -78,21 +85,18 @@ class Residents:
         NotFound, Aborted.
         """
         self._configured(name)
-        with self._alone(name):
-            for endpoint in self._repository.versions(name):
-                await self._let_go(endpoint)
+        await self._change(name, functools.partial(self._remove, name))
 
     async def drain(self) -> None:
         """Finish what was accepted, for at most as long as configured; then nothing runs."""
+        self._draining = True
+        for loading in self._loads:
+            loading.cancel()
         endpoints = self._repository.endpoints()
-        finished = await asyncio.gather(
-            *[endpoint.batcher.drain(self._drain_timeout) for endpoint in endpoints]
-        )
-        if not all(finished):
-            log.warning(
-                "some accepted requests were not finished in time",
-                drain_timeout=self._drain_timeout,
-            )
+        await asyncio.gather(*[self._finish(endpoint) for endpoint in endpoints])
+        if self._changes:
+            # Those that were leaving already have had their time as well.
+            await asyncio.wait(self._changes.values())
 
     def _configured(self, name: str) -> ModelConfig:
         model = self._models.get(name)
@@ -102,45 +106,75 @@ class Residents:
             raise NotFound(msg)
         return model
 
-    @contextlib.contextmanager
-    def _alone(self, name: str) -> Iterator[None]:
-        """One change of a model at a time; whoever comes meanwhile is told so."""
-        if name in self._changing:
+    async def _change(self, name: str, change: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Make one change of a model at a time; whoever comes meanwhile is told so."""
+        if name in self._changes:
             msg = f"model {name!r} is being loaded or unloaded already"
             raise Aborted(msg)
-        self._changing.add(name)
+        changing = asyncio.create_task(change(), name=f"change of model {name}")
+        self._changes[name] = changing
+        changing.add_done_callback(lambda _: self._changes.pop(name))
+        await asyncio.shield(changing)
+
+    async def _replace(self, model: ModelConfig) -> None:
+        """Load a model beside itself, then let the one go that served."""
+        serving = self._repository.versions(model.name)
         try:
-            yield
-        finally:
-            self._changing.discard(name)
+            version, path = _located(model.path)
+            await self._load(model, version, path)
+        except StartupError as error:
+            told = str(error)
+            log.error("model not loaded", model=model.name, error=told)  # noqa: TRY400 - foreseen
+            raise FailedPrecondition(told) from error
+        await self._let_go(serving)
+
+    async def _remove(self, name: str) -> None:
+        await self._let_go(self._repository.versions(name))
 
     async def _load(self, model: ModelConfig, version: int, path: Path) -> None:
-        replaced = self._state(model.name, version)
-        self._repository.set_state(model.name, VersionState(version, "LOADING"))
+        serves = self._serves(model.name, version)
+        if not serves:
+            self._repository.set_state(model.name, VersionState(version, "LOADING"))
         began = asyncio.get_running_loop().time()
         try:
-            loaded, warm = await self._executor.call(
-                _load_and_warm_up, (path, model.max_batch_size)
-            )
+            loaded, warm = await self._loaded(path, model.max_batch_size)
         except BaseException as error:
-            state = replaced or VersionState(version, "END", str(error))
-            self._repository.set_state(model.name, state)
+            if not serves:
+                self._repository.set_state(model.name, VersionState(version, "END", str(error)))
             raise
         for note in warm.notes:
             log.warning(note, model=model.name, version=version)
         served = ServedModel(
             model.name, version, warm.signatures, loaded.platform, model.max_batch_size
         )
-        endpoint = await self._endpoint(served, loaded, model)
-        self._repository.set_labels(model.name, model.labels)
-        self._repository.add(endpoint)
+        self._repository.add(await self._endpoint(served, loaded, model))
         seconds = round(asyncio.get_running_loop().time() - began, 2)
         log.info("model loaded", model=model.name, version=version, path=str(path), seconds=seconds)
+        for label, labelled in model.labels.items():
+            if labelled != version:
+                note = "a label names a version that is not served"
+                log.warning(note, model=model.name, label=label, version=labelled)
 
-    def _state(self, name: str, version: int) -> VersionState | None:
-        """The state of a version that serves while it is loaded anew; None if it does not."""
-        serving = any(e.served.version == version for e in self._repository.versions(name))
-        return VersionState(version, "AVAILABLE") if serving else None
+    async def _loaded(self, path: Path, max_batch_size: int) -> tuple[Model, WarmUp]:
+        """Load, unless the server drains meanwhile. StartupError, Unavailable."""
+        loading = asyncio.create_task(self._loader.load(path, max_batch_size))
+        self._loads.add(loading)
+        if self._draining:
+            loading.cancel()
+        try:
+            loaded = await loading
+        except asyncio.CancelledError:
+            if not self._draining:
+                raise
+        finally:
+            self._loads.discard(loading)
+        if self._draining:
+            msg = "the load was given up: the server is shutting down"
+            raise Unavailable(msg)
+        return loaded
+
+    def _serves(self, name: str, version: int) -> bool:
+        return any(e.served.version == version for e in self._repository.versions(name))
 
     async def _endpoint(self, served: ServedModel, loaded: Model, model: ModelConfig) -> Endpoint:
         metrics = self._metrics.model(served.name, served.version)
@@ -162,22 +196,56 @@ class Residents:
         metrics.add(batcher.stats)
         return Endpoint(served, batcher, statistics)
 
-    async def _let_go(self, endpoint: Endpoint) -> None:
-        """Take an endpoint away from new requests, finish its accepted ones, and forget it."""
+    async def _let_go(self, endpoints: list[Endpoint]) -> None:
+        """Take endpoints away from new requests, finish their accepted ones, and forget them all.
+
+        Leaves nothing in the list: it would keep the models in memory.
+        """
+        if not endpoints:
+            return
+        while endpoints:
+            await self._end(endpoints.pop())
+        _free_memory()
+
+    async def _end(self, endpoint: Endpoint) -> None:
         served = endpoint.served
         self._repository.remove(endpoint)
-        is_replaced = self._state(served.name, served.version) is not None
+        is_replaced = self._serves(served.name, served.version)
         if not is_replaced:
             self._repository.set_state(served.name, VersionState(served.version, "UNLOADING"))
-        await endpoint.batcher.drain(self._drain_timeout)
+        await self._finish(endpoint)
         self._metrics.model(served.name, served.version).remove(endpoint.batcher.stats)
         if not is_replaced:
             self._repository.set_state(served.name, VersionState(served.version, "END"))
         log.info("model unloaded", model=served.name, version=served.version)
 
+    async def _finish(self, endpoint: Endpoint) -> None:
+        if not await endpoint.batcher.drain(self._drain_timeout):
+            log.warning(
+                "some accepted requests were not finished in time",
+                model=endpoint.served.name,
+                version=endpoint.served.version,
+                drain_timeout=self._drain_timeout,
+            )
 
-def _load_and_warm_up(what: tuple[Path, int]) -> tuple[Model, WarmUp]:
-    """Load a model and run its signatures once. On the model thread."""
-    path, max_batch_size = what
-    model = load(path)
-    return model, warm_up(model, max_batch_size)
+
+def _located(path: Path) -> tuple[int, Path]:
+    """The version to serve and its folder. StartupError, also for what may not be read."""
+    try:
+        return find_version(path)
+    except OSError as error:
+        msg = f"model path {path} cannot be read: {error.strerror or error}"
+        raise StartupError(msg) from error
+
+
+def _free_memory() -> None:
+    """Give back what an unloaded model held. Stops everything for 0.2 to 0.3 s.
+
+    TensorFlow's functions refer to each other in circles, which only a collection opens; whoever
+    starts a server has put what was there at its start out of the collector's sight.
+    """
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    gc.collect()
+    if frozen:
+        gc.freeze()

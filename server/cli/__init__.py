@@ -1,6 +1,10 @@
 """The command line: arguments to a Config, and every foreseen failure to one line. Main thread.
 
-Exit codes: 0 after a drain, 2 when told something impossible, 130 when interrupted twice.
+    batcher-server [serve] [PATH] [OPTIONS]
+    batcher-server token NAME
+
+A file for each subcommand. Exit codes: 0 after a drain, 2 when told something impossible, 130 when
+interrupted twice.
 """
 
 import sys
@@ -9,14 +13,26 @@ from typing import NoReturn
 import click
 
 from server.cli.serve import serve
+from server.cli.token import token
 from server.config import ConfigError
 from server.errors import StartupError
+
+
+class _Subcommands(click.Group):
+    """Whatever does not begin with the name of a subcommand is for `serve`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = args[:1] and args[0] in self.commands
+        return super().parse_args(ctx, args if named else ["serve", *args])
+
+
+_subcommands = _Subcommands(commands={"serve": serve, "token": token})
 
 
 def main() -> NoReturn:
     """Run `batcher-server` and exit."""
     try:
-        serve.main(standalone_mode=False, prog_name="batcher-server")
+        _subcommands.main(standalone_mode=False, prog_name="batcher-server")
     except click.exceptions.Exit as asked:
         sys.exit(asked.exit_code)
     except click.ClickException as wrong:

@@ -1,13 +1,22 @@
 """The command line: what is told wrong ends with one clear line and exit code 2."""
 
+import json
 import shutil
 import signal
 import socket
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
+from structlog.testing import capture_logs
 
+from server.cli import main
+from server.cli.doors import warn_of_open_doors
+from server.config import Config
 from server.demo import DIGITS
+from server.tokens import make_token, name_of, read_tokens
 from tests.server.process import ServerProcess, run_to_end
 
 
@@ -93,3 +102,161 @@ def test_the_log_is_json_when_nobody_watches_and_holds_nothing_of_tensorflow() -
         _, log = server.stop()
     assert log
     assert all(line.startswith("{") for line in log.splitlines()), log
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """`run_to_end`, for what ends before any server starts, without a process of its own."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["batcher-server", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--grpc-port", "70000"], ["--grpc-port", "70000"]),
+        (["--grpc-port", "8501"], ["port and grpc_port must differ"]),
+        (["--admin"], ["admin needs admin_tokens"]),
+        (["--allowed-host", "http://x"], ["allowed_hosts", "'http://x'"]),
+        (["--label", "digits"], ["--label", "MODEL:LABEL=VERSION", "'digits'"]),
+        (["--label", "digits:stable"], ["MODEL:LABEL=VERSION"]),
+        (["--label", "digits:stable=x"], ["MODEL:LABEL=VERSION"]),
+        (["--label", "digits=1"], ["MODEL:LABEL=VERSION"]),
+        (["--label", "digits:=1"], ["MODEL:LABEL=VERSION"]),
+        (["--label", "other:stable=1"], ["no model 'other' to serve, only 'digits'"]),
+        (["--label", "digits:a=1", "--label", "digits:a=2"], ["version 1 already"]),
+        (["serve", "--port", "70000"], ["--port", "70000"]),
+        (["token"], ["NAME"]),
+        (["token", "a b"], ["the name of a token"]),
+        (["token", "ci", "more"], ["more"]),
+    ],
+    ids=lambda value: " ".join(value)[:40],
+)
+def test_options_that_cannot_be_are_one_line(
+    run: Callable[..., tuple[int, str, str]], arguments: list[str], words: list[str]
+) -> None:
+    assert_one_line(run(*arguments), *words)
+
+
+# -------------------------------------------------------------------------------------- subcommands
+
+
+def test_serve_is_meant_when_no_subcommand_is_named(
+    run: Callable[..., tuple[int, str, str]],
+) -> None:
+    code, output, _ = run("--help")
+    assert code == 0
+    assert output.startswith("Usage: batcher-server [OPTIONS] [PATH]\n")
+    assert run("serve", "--help") == (0, output, "")
+
+
+def test_a_new_token_is_shown_beside_the_line_that_lets_it_in(
+    run: Callable[..., tuple[int, str, str]],
+) -> None:
+    code, line, shown = run("token", "ci")
+    assert code == 0
+    secret = shown.splitlines()[-1]
+    assert name_of(secret, read_tokens(line)) == "ci"
+    assert secret not in line
+
+
+# ----------------------------------------------------------------------------- tokens and the doors
+
+
+def ask(server: ServerProcess, target: str, token: str = "", method: str = "GET") -> int:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx.request(method, server.url + target, headers=headers).status_code
+
+
+def test_who_has_a_token_gets_in_and_the_operator_hears_what_matters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use, use_kept = make_token("ci")
+    other, other_kept = make_token("nightly")
+    admin, admin_kept = make_token("ops")
+    monkeypatch.setenv("BATCHER_TOKENS", f"{use_kept},{other_kept}")
+    file = tmp_path / "admins"
+    file.write_text(f"# all of us\n{admin_kept}\n")
+    file.chmod(0o644)
+    options = ["--host", "0.0.0.0", "--admin", "--admin-tokens", str(file)]
+    options += ["--label", "digits:stable=1", "--log-level", "warning", "--drain-delay", "0"]
+    label, load = "/v1/models/digits/labels/{}/metadata", "/v2/repository/models/digits/load"
+    with ServerProcess(*options) as server:
+        assert ask(server, "/readyz") == 200
+        assert [ask(server, label.format("stable"), t) for t in ("", use, other, admin)] == [
+            *(401, 200, 200, 200)
+        ]
+        assert ask(server, label.format("other"), use) == 400
+        assert [ask(server, load, t, "POST") for t in ("", use, admin)] == [401, 403, 200]
+        _, log = server.stop()
+    entries = [json.loads(line) for line in log.splitlines()]
+    # The doors stand open to who has a token only; what administrators do is always written.
+    warning, *changes = entries
+    assert warning["event"] == "every user of this machine may read this file of tokens"
+    assert [(e["event"], e["token"], e["model"], e["outcome"]) for e in changes] == [
+        ("administration", "", "digits", "UNAUTHENTICATED"),
+        ("administration", "ci", "digits", "PERMISSION_DENIED"),
+        ("administration", "ops", "digits", "OK"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["there is no token"]),
+        ("# none\n", ["there is no token"]),
+        ("ci sha256:00\n", ["line 1", "NAME sha256:HEX"]),
+    ],
+)
+def test_tokens_that_cannot_be_read_are_one_line(
+    run: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    words: list[str],
+) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(text)
+    assert_one_line(run("--tokens", str(file)), str(file), *words)
+    monkeypatch.setenv("BATCHER_ADMIN_TOKENS", text)
+    assert_one_line(run("--admin"), "BATCHER_ADMIN_TOKENS", *words)
+
+
+def test_a_file_that_cannot_be_read_is_one_line(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for name, why in [("missing", "No such file"), ("", "directory"), ("binary", "UTF-8")]:
+        place = str(tmp_path / name)
+        assert_one_line(run("--tokens", place), place, why)
+
+
+@pytest.mark.parametrize(
+    ("host", "warns"),
+    [
+        ("127.0.0.1", False),
+        ("127.1.2.3", False),
+        ("::1", False),
+        ("localhost", False),
+        ("0.0.0.0", True),
+        ("::", True),
+        ("", True),
+        ("192.0.2.7", True),
+        ("batcher.lan", True),
+    ],
+)
+def test_what_is_wider_than_this_machine(host: str, *, warns: bool) -> None:
+    _, token = make_token("ci")
+    for tokens, expected in [((), warns), ((token,), False)]:
+        with capture_logs() as entries:
+            warn_of_open_doors(Config(host=host, tokens=tokens), [])
+        assert [entry["log_level"] for entry in entries] == ["warning"] * expected

@@ -7,6 +7,7 @@ import pytest
 
 from server.config import Config, ConfigError, ModelConfig
 from server.demo import DIGITS
+from server.tokens import make_token
 
 PATH = Path("model")
 NAN, INF = float("nan"), float("inf")
@@ -74,6 +75,42 @@ def test_names_must_be_there_and_differ() -> None:
         Config((ModelConfig("m", PATH), ModelConfig("n", PATH), ModelConfig("m", PATH)))
     with pytest.raises(ConfigError, match="no model"):
         Config(())
+
+
+@pytest.mark.parametrize("label", ["", "a b", "a/b", "a:b", "a\n"])
+def test_a_label_is_a_word_that_a_target_can_hold(label: str) -> None:
+    with pytest.raises(ConfigError, match=r"^a label must have no blanks"):
+        ModelConfig("m", PATH, labels={label: 1})
+    assert ModelConfig("m", PATH, labels={"stable-1.x": 0}).labels == {"stable-1.x": 0}
+
+
+def test_a_label_names_a_version() -> None:
+    with pytest.raises(ConfigError, match=r"^the version of label 'stable' must be at least 0"):
+        ModelConfig("m", PATH, labels={"stable": -1})
+
+
+def test_nobody_administers_by_default_and_nobody_without_a_token_ever() -> None:
+    _, token = make_token("ops")
+    assert not Config(admin_tokens=(token,)).admin
+    assert Config(admin=True, admin_tokens=(token,)).admin
+    with pytest.raises(ConfigError, match=r"^admin needs admin_tokens"):
+        Config(admin=True)
+    with pytest.raises(ConfigError, match=r"^admin needs admin_tokens"):
+        Config(admin=True, tokens=(token,))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "*", "http://batcher.lan", "batcher.lan:8501", "[::1]", "a b", "a.", "-a", "a/b"]
+)
+def test_an_allowed_host_is_a_bare_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"^allowed_hosts must be names of hosts"):
+        Config(allowed_hosts=("batcher.lan", name))
+
+
+def test_the_two_ports_differ() -> None:
+    with pytest.raises(ConfigError, match=r"^port and grpc_port must differ, both are 8500$"):
+        Config(port=8500, grpc_port=8500)
+    assert Config(port=0, grpc_port=0).grpc_port == 0
 
 
 def test_a_config_error_is_a_value_error_for_those_who_build_it_in_code() -> None:
