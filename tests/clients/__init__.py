@@ -1,0 +1,1 @@
+"""Clients in environments of their own, which `.ci/clients/run` makes and runs these tests in."""
