@@ -172,6 +172,11 @@ class Batcher(Generic[T, R]):
         finally:
             await self.close()
 
+    @property
+    def max_queue_size(self) -> int:
+        """Most rows that may wait: more in one call never fit."""
+        return self._max_queue_size
+
     # ------------------------------------------------------------------------------- callers
 
     async def submit(self, item: T, *, size: int = 1, bucket: Hashable = None) -> R:

@@ -76,6 +76,11 @@ class Endpoint:
         self, tensors: Tensors, rows: int, bucket: Bucket
     ) -> tuple[Tensors, float, float]:
         """Outputs, the wait of the first part, and the time from there to the end of the last."""
+        if rows > self.batcher.max_queue_size:
+            # Told before the request is cut up, which takes its time.
+            most = self.batcher.max_queue_size
+            msg = f"too many rows for one request: {rows} rows exceed max_queue_size={most}"
+            raise InvalidArgument(msg)
         most = self.served.max_batch_size
         spans = [slice(start, min(start + most, rows)) for start in range(0, rows, most)]
         answered = await self.batcher.submit_many_with_receipts(

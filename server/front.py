@@ -6,8 +6,11 @@ answer. Bodies that take long to parse or print are left to the codec thread, so
 on. Whatever was not foreseen is a 500 and a log entry with its traceback, here and nowhere else.
 """
 
+import contextvars
 import math
+import string
 import time
+import urllib.parse
 from typing import Any, Final
 
 import structlog
@@ -28,7 +31,7 @@ from server.inference import InferenceRequest, InferenceResponse
 from server.metrics import Metrics
 from server.pages import Pages
 from server.protocols import PROTOCOLS
-from server.protocols.protocol import Infer, Protocol
+from server.protocols.protocol import Call, Infer, Protocol
 from server.repository import Repository
 from server.serving import Phase, Serving
 from server.tracing import Tracer
@@ -45,6 +48,8 @@ Parsing holds up the loop by about 5 µs a kB; the hop to the thread and back co
 
 MANY: Final = 8 * 1024
 """Elements to print, from which on the codec thread does it."""
+
+_ALLOWED: Final = "Access-Control-Allow-Headers"
 
 
 class Front:
@@ -68,7 +73,7 @@ class Front:
         self._access = access
         self._codec = codec
         self._cors = cors
-        self._pages = Pages(metrics, serving)
+        self._pages = Pages(metrics, serving, tokens=access.needs_token, admin=access.administered)
         self._tracer = Tracer(serving.trace_settings)
 
     async def handle(self, exchange: Exchange, protocol: Protocol | None = None) -> Answer:
@@ -76,6 +81,11 @@ class Front:
 
         HTTP's protocols are told apart here; an adapter of another transport names its own.
         """
+        if not exchange.target.isascii():
+            # As clients should have sent it; and no message that quotes it is without a UTF-8 form.
+            exchange.target = urllib.parse.quote(
+                exchange.target.encode("utf-8", "surrogatepass"), safe=string.punctuation
+            )
         protocol = protocol or _protocol(exchange)
         if protocol is None:
             return self._page(exchange)
@@ -88,12 +98,11 @@ class Front:
             if isinstance(operation, Infer):
                 self._access.check(exchange)
                 answer = await self._infer(protocol, operation, exchange)
+            elif operation.admin:
+                with self._access.recorded(exchange, model):
+                    answer = await self._call(operation, exchange)
             else:
-                if not operation.is_open:
-                    self._access.check(exchange, admin=operation.admin)
-                if exchange.encoding:
-                    await self._codec.call(self._inflate, exchange)
-                answer = await operation.run(self._serving)
+                answer = await self._call(operation, exchange)
         except ServingError as error:
             answer = self._error(protocol, error, exchange, model)
         except Exception:
@@ -109,9 +118,16 @@ class Front:
         """Answer a request whose body could not be read, in its own protocol's words."""
         protocol = _protocol(exchange)
         if protocol is None:
-            return self._pages.error(error)
+            return self._error(self._pages, error, exchange, "")
         answer = self._error(protocol, error, exchange, "")
         return self._label(answer, protocol, exchange, "")
+
+    async def _call(self, call: Call, exchange: Exchange) -> Answer:
+        if not call.is_open:
+            self._access.check(exchange, admin=call.admin)
+        if exchange.encoding:
+            await self._codec.call(self._inflate, exchange)
+        return await call.run(self._serving)
 
     async def _infer(self, protocol: Protocol, operation: Infer, exchange: Exchange) -> Answer:
         if self._serving.phase is Phase.DRAINING:
@@ -119,9 +135,14 @@ class Front:
         began = time.perf_counter()
         wishes = Wishes.of(exchange)
         request = await self._decode(protocol, operation, exchange)
+        try:
+            endpoint = self._repository.endpoint(request.model)
+        except Unavailable:
+            # Another has taken the model's place while the codec thread read the body for it.
+            request = await self._decode(protocol, operation, exchange)
+            endpoint = self._repository.endpoint(request.model)
         decoded = time.perf_counter()
         wishes.apply(request, decoded - began)
-        endpoint = self._repository.endpoint(request.model)
         try:
             response = await endpoint.infer(request)
             run = time.perf_counter()
@@ -163,11 +184,12 @@ class Front:
                 raise found
             return found
 
-        def decode(_: None) -> InferenceRequest:
+        def decode() -> InferenceRequest:
             self._inflate(exchange)
             return protocol.decode(operation, exchange, found_before)
 
-        return await self._codec.call(decode, None)
+        # In the context of the connection, where NumPy has been told not to warn of infinities.
+        return await self._codec.call(contextvars.copy_context().run, decode)
 
     async def _encode(
         self, protocol: Protocol, request: InferenceRequest, response: InferenceResponse
@@ -182,9 +204,9 @@ class Front:
             exchange.encoding = ""
 
     def _error(
-        self, protocol: Protocol, error: ServingError, exchange: Exchange, model: str
+        self, writer: Protocol | Pages, error: ServingError, exchange: Exchange, model: str
     ) -> Answer:
-        answer = protocol.error(error)
+        answer = writer.error(error)
         if isinstance(error, Internal):
             log.error(
                 "inference failed",
@@ -213,6 +235,8 @@ class Front:
                 answer.headers["X-Request-Id"] = told
             if self._cors:
                 answer.headers |= protocol.cors
+                if self._access.needs_token and _ALLOWED in protocol.cors:
+                    answer.headers[_ALLOWED] += ", Authorization"
         return answer
 
     def _page(self, exchange: Exchange) -> Answer:
@@ -221,7 +245,7 @@ class Front:
                 self._access.check(exchange)
             return self._pages.answer(exchange)
         except ServingError as error:
-            return self._pages.error(error)
+            return self._error(self._pages, error, exchange, "")
         except Exception:
             log.exception("a page met a defect of this server", target=exchange.target)
             return self._pages.error(Internal("internal error; the server's log has the details"))

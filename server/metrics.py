@@ -121,7 +121,7 @@ class Metrics(Collector):
         """What `prometheus_client` asks of a collector."""
         answers = CounterMetricFamily(
             "batcher_requests",
-            "Requests answered, by model, protocol and HTTP status.",
+            "Requests answered, by model, protocol and its status.",
             labels=("model", "protocol", "status"),
         )
         for (model, protocol, status), count in sorted(self._answers.items()):

@@ -1,4 +1,4 @@
-"""Runs a fresh model first: compiles, and checks that it may be batched. On the model thread.
+"""Runs a fresh model first: compiles, and checks that it may be batched. Any thread.
 
 Shapes alone do not tell whether rows of several requests may run together: a row must give the same
 alone and in company. So each signature runs two rows together and each of them alone; if one

@@ -18,9 +18,10 @@ ALLOWED: dict[str, str] = {
     "server.errors": "",
     "server.exchange": "",
     "server.compression": "server.errors",
-    "server.config": "server.demo",
+    "server.tokens": "",
+    "server.config": "server.demo server.tokens",
     "server.signature": "server.errors ml_dtypes numpy",
-    "server.inference": "server.signature",
+    "server.inference": "server.errors server.signature",
     "server.model": "server.signature",
     # The model thread.
     "server.models": "server.errors server.model",
@@ -28,6 +29,7 @@ ALLOWED: dict[str, str] = {
     "server.models.*": "server.model server.models.tensorflow_runtime server.signature numpy",
     "server.runner": "batcher batcher.arrays server.model server.signature server.inference numpy",
     "server.warmup": "server.model server.signature numpy",
+    "server.loading": "batcher server.model server.models server.signature server.warmup",
     # The event loop, from the queue up to the sockets.
     "server.statistics": "",
     "server.settings": "",
@@ -38,8 +40,8 @@ ALLOWED: dict[str, str] = {
     "server.repository": "server.endpoint server.errors server.inference server.models",
     "server.metrics": "batcher prometheus_client",
     "server.residents": (
-        "batcher server.config server.endpoint server.errors server.inference server.metrics"
-        " server.model server.models server.repository server.runner server.signature"
+        "batcher server.config server.endpoint server.errors server.inference server.loading"
+        " server.metrics server.model server.repository server.runner server.signature"
         " server.statistics server.warmup structlog"
     ),
     "server.logs": "structlog",
@@ -52,14 +54,18 @@ ALLOWED: dict[str, str] = {
         "server.errors server.exchange server.inference server.settings server.statistics"
     ),
     "server.protocols.*": (
-        "server.errors server.exchange server.inference server.protocols server.protocols.*"
-        " server.settings server.signature server.statistics ml_dtypes numpy orjson"
+        "server.compression server.errors server.exchange server.inference server.protocols"
+        " server.protocols.* server.settings server.signature server.statistics ml_dtypes numpy"
+        " orjson"
     ),
-    "server.protocols.wire": "google.protobuf",
+    "server.protocols.wire": "google.protobuf server.errors",
     "server.wishes": "server.errors server.exchange server.inference",
     "server.tracing": ("server.exchange server.inference server.settings server.wishes structlog"),
-    "server.access": "server.config server.errors server.exchange",
-    "server.openapi": ("server.errors server.inference server.protocols server.protocols.protocol"),
+    "server.access": "server.errors server.exchange server.tokens structlog",
+    "server.openapi": (
+        "orjson server.exchange server.inference server.protocols server.protocols.openapi_parts"
+        " server.protocols.openapi_schemas server.protocols.protocol server.signature"
+    ),
     "server.pages": (
         "orjson server.errors server.exchange server.metrics server.openapi server.serving"
     ),
@@ -73,8 +79,12 @@ ALLOWED: dict[str, str] = {
         "aiohttp numpy server.adapters.* server.app server.compression server.config server.errors"
         " server.exchange server.front"
     ),
+    "server.adapters.grpc_server": (
+        "grpc multidict server.exchange server.front server.protocols.grpc_protocol"
+        " server.protocols.over_grpc"
+    ),
     "server.app": (
-        "batcher server.access server.config server.front server.metrics server.repository"
+        "batcher numpy server.access server.config server.front server.metrics server.repository"
         " server.residents server.serving"
     ),
     "server.lifecycle": (
@@ -83,7 +93,7 @@ ALLOWED: dict[str, str] = {
     "server.cli": "click server.cli.* server.config server.errors",
     "server.cli.*": (
         "click server.cli.* server.config server.demo server.errors server.lifecycle"
-        " server.logs server.repository uvloop"
+        " server.logs server.repository server.tokens structlog uvloop"
     ),
     "server": "server.adapters.aiohttp_app server.config",
     "server.__main__": "server.cli",
@@ -197,6 +207,7 @@ def importers_of(package: str) -> set[str]:
 def test_frameworks_live_in_one_room_each() -> None:
     assert importers_of("tensorflow") == {"server.models.tensorflow_runtime"}
     assert {m.rpartition(".")[0] for m in importers_of("aiohttp")} == {"server.adapters"}
+    assert importers_of("grpc") == {"server.adapters.grpc_server"}
     assert importers_of("uvloop") == {"server.cli.serve"}
     assert importers_of("prometheus_client") == {"server.metrics"}
 

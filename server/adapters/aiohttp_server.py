@@ -6,15 +6,17 @@ is what `batcher-server` runs.
 
 import asyncio
 import contextlib
+import re
 import socket
-import urllib.parse
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from aiohttp import web
 
 from server.adapters.aiohttp_answer import WholeAnswer
 from server.adapters.aiohttp_body import answer
+from server.errors import DecodeError, Internal, ServingError
+from server.exchange import Exchange
 from server.front import Front
 
 BACKLOG: Final = 4096
@@ -35,8 +37,9 @@ class HttpServer:
         # Numbers become infinities without a warning. The setting is of this context, which every
         # connection inherits; for each request anew it would cost more than reading its numbers.
         np.seterr(over="ignore")
-        self._server = web.Server(
+        self._server = _Server(
             self._handle,
+            self._front,
             handler_cancellation=True,
             access_log=None,
             # aiohttp takes a gzip stream that was cut off for a whole one.
@@ -70,9 +73,75 @@ class HttpServer:
         )
 
 
+class _Connection(web.RequestHandler):
+    """A connection on which even what is no HTTP is answered in the words of the server."""
+
+    __slots__ = ("_front",)
+
+    def __init__(self, manager: web.Server, front: Front, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._front = front
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; what turns out to be no HTTP in the middle of a body ends that body.
+
+        aiohttp keeps the error for the next request, and lets this one wait for the rest of it.
+        """
+        super().data_received(data)
+        if self._messages and self._current_request is not None:
+            error = getattr(self._messages[-1][0], "exc", None)
+            content = self._current_request.content
+            if error is not None and not content.is_eof():
+                content.set_exception(web.RequestPayloadError(_reason(error.message)))
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what could not be parsed (400), or what the adapter failed on; then disconnect."""
+        if status == web.HTTPBadRequest.status_code:
+            reason = _reason(message or "")
+            error: ServingError = DecodeError(f"the request cannot be read: {reason}")
+        else:
+            error = Internal("internal error; the server's log has the details")
+            error.__cause__ = exc
+        refused = self._front.refuse(Exchange(request.method, "", {}, b""), error)
+        refused.close = True
+        return WholeAnswer(refused)
+
+
+def _reason(message: str) -> str:
+    """The first line of what aiohttp's parser says; the others show the bytes."""
+    first = message.partition("\n")[0].rstrip(":")
+    return first.encode("ascii", "backslashreplace").decode()
+
+
+class _Server(web.Server):
+    """Makes such connections."""
+
+    def __init__(
+        self, handler: Any, front: Front, *, handler_cancellation: bool, **options: Any
+    ) -> None:
+        super().__init__(handler, handler_cancellation=handler_cancellation)
+        self._front = front
+        self._options = options
+
+    def __call__(self) -> _Connection:
+        return _Connection(self, self._front, loop=asyncio.get_running_loop(), **self._options)
+
+
+_SCHEME_AND_AUTHORITY: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?]*", re.IGNORECASE)
+
+
 def _origin_form(target: str) -> str:
     """A target without scheme and authority, which proxies put before it (RFC 9112, 3.2.2)."""
     if target.startswith("/"):
         return target
-    parts = urllib.parse.urlsplit(target)
-    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    before = _SCHEME_AND_AUTHORITY.match(target)
+    if before is None:
+        return target
+    rest = target[before.end() :]
+    return rest if rest.startswith("/") else f"/{rest}"

@@ -14,12 +14,13 @@ it: words, strings, ragged lists, and all mistakes, which are told by who reads 
 """
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import orjson
 
+from server.errors import DecodeError
 from server.signature import Array
 
 LARGE: Final = 64 * 1024
@@ -31,7 +32,9 @@ _MOST_QUOTES: Final = 4096
 _MOST_DIMENSIONS: Final = 32
 """NumPy's own limit, of its oldest version that is supported."""
 
-_OF_NUMBERS: Final = b"0123456789+-.eE \t\r\n"
+# The letters are those of NaN and Infinity, and of no other word.
+_OF_NUMBERS: Final = b"0123456789+-.eE \t\r\nNaInfity"
+_FLOATS: Final = re.compile(b"[.eENI]")
 _BRACKETS_TO_SPACES: Final = bytes.maketrans(b"[]", b"  ")
 
 _MARK: Final = "\0"
@@ -60,8 +63,11 @@ class Lifted(NamedTuple):
         return root[0] if len(found) == len(self.arrays) else None
 
 
-def lift(body: bytes) -> Lifted | None:
-    """Take the large arrays of numbers out of a body of JSON; None if there are none to be seen."""
+def lift(body: bytes, parse: Callable[[bytes], Any]) -> Lifted | None:
+    """Take the large arrays of numbers out of a body of JSON; None if there are none to be seen.
+
+    `parse` reads a small list of numbers. It raises DecodeError.
+    """
     if body.count(b'"') > _MOST_QUOTES or body.find(b"\\") >= 0:
         return None
     kept: list[bytes] = []
@@ -69,7 +75,7 @@ def lift(body: bytes) -> Lifted | None:
     done = 0
     for begin, end in _between_strings(body):
         first, last = _find_list(body, begin, end)
-        array = _read(body, first, last)
+        array = _read(body, first, last, parse)
         if array is not None:
             kept += [body[done:first], b'"\\u0000%d"' % len(arrays)]
             arrays.append(array)
@@ -100,7 +106,7 @@ def _find_list(body: bytes, begin: int, end: int) -> tuple[int, int]:
     return first, body.rfind(b"]", first, end if brace < 0 else brace) + 1
 
 
-def _read(body: bytes, begin: int, end: int) -> Array | None:
+def _read(body: bytes, begin: int, end: int, parse: Callable[[bytes], Any]) -> Array | None:
     """An array of int64 or float64; None for what is not as simple, and for small ones."""
     shape = _shape(_structure(body, begin, end)) if end - begin >= LARGE else None
     if shape is None:
@@ -108,12 +114,10 @@ def _read(body: bytes, begin: int, end: int) -> Array | None:
     parts: list[Array] = []
     try:
         for part in _slices(body, begin, end):
-            # Without the space at its beginning: two of them, and orjson takes the text for one
-            # that is mostly space, which it has too little memory for in the end.
+            # Without spaces at its beginning, for a reason that `strict_json` tells.
             flat = b"[%b]" % part.translate(_BRACKETS_TO_SPACES).lstrip()
-            is_float = b"." in part or b"e" in part or b"E" in part
-            parts.append(np.array(orjson.loads(flat), np.float64 if is_float else np.int64))
-    except (orjson.JSONDecodeError, OverflowError):
+            parts.append(np.array(parse(flat), np.float64 if _FLOATS.search(part) else np.int64))
+    except (DecodeError, OverflowError):
         return None
     array = np.concatenate(parts)
     return array.reshape(shape) if array.size == math.prod(shape) else None

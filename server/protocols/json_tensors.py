@@ -35,11 +35,14 @@ def hides_nothing(raw: bytes, body: Mapping[str, Any], strings: int) -> bool:
 def to_array(values: Any, spec: TensorSpec, *, only_numbers: bool, where: str) -> Array:
     """Nested lists to an array of the declared dtype. DecodeError, saying where it goes wrong.
 
-    `only_numbers` is what `hides_nothing` found; `where` names the place for messages. The dtype
-    must be READABLE. A number too large for its float type becomes an infinity, as TensorFlow
-    Serving has it; adapters turn NumPy's warning of that off, once for all requests where they can.
+    `values` may be or hold arrays, see `json_arrays`. `only_numbers` is what `hides_nothing` found;
+    `where` names the place for messages. The dtype must be READABLE. A number too large for its
+    float type becomes an infinity, as TensorFlow Serving has it; adapters turn NumPy's warning of
+    that off, once for all requests where they can.
     """
     wanted = spec.numpy_dtype
+    if isinstance(values, np.ndarray):
+        return from_numbers(values, spec, where)
     if not only_numbers:
         _check_elements(values, spec, where)
     try:
@@ -63,6 +66,20 @@ def to_array(values: Any, spec: TensorSpec, *, only_numbers: bool, where: str) -
     return array.astype(wanted)
 
 
+def from_numbers(array: Array, spec: TensorSpec, where: str) -> Array:
+    """An array that came in the place of lists (see `json_arrays`). DecodeError."""
+    wanted = spec.numpy_dtype
+    if wanted.kind == "f":
+        # By way of a double, as from lists.
+        return array.astype(np.float64, copy=False).astype(wanted, copy=False)
+    if array.dtype.kind not in _FITS[wanted.kind]:
+        came = "numbers" if wanted.kind == "b" else "floating-point numbers"
+        msg = f"{where}: input {spec.name!r} is {spec.dtype}, got {came}"
+        raise DecodeError(msg)
+    _check_range(array, spec, where)
+    return array.astype(wanted, copy=False)
+
+
 def _check_range(array: Array, spec: TensorSpec, where: str) -> None:
     limits = np.iinfo(spec.numpy_dtype)
     if int(array.min()) < limits.min or int(array.max()) > limits.max:
@@ -78,7 +95,7 @@ def _check_elements(values: Any, spec: TensorSpec, where: str) -> None:
     places = [0]
     while levels:
         for place, value in levels[-1]:
-            if type(value) in allowed:
+            if type(value) in allowed or _is_allowed(value, spec):
                 continue
             places[-1] = place
             if type(value) is not list:
@@ -89,6 +106,12 @@ def _check_elements(values: Any, spec: TensorSpec, where: str) -> None:
         else:
             levels.pop()
             places.pop()
+
+
+def _is_allowed(value: Any, spec: TensorSpec) -> bool:
+    """Whether it is an array in the place of lists of allowed elements."""
+    kind = spec.numpy_dtype.kind
+    return type(value) is np.ndarray and (kind == "f" or value.dtype.kind in _FITS[kind])
 
 
 def _unequal(values: Any, spec: TensorSpec, where: str) -> DecodeError:
@@ -119,4 +142,5 @@ def kind_of(value: Any) -> str:
     """What a JSON value is, for messages."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
     names |= {int: "an integer", float: "a floating-point number", type(None): "null"}
+    names |= {np.ndarray: "a list of numbers"}
     return names[type(value)]

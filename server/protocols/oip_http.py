@@ -47,7 +47,9 @@ class OipHttp:
     cors: Final = {
         "Access-Control-Allow-Origin": "*",
         "Access-Control-Allow-Methods": "POST, GET",
-        "Access-Control-Allow-Headers": f"Content-Type, Content-Encoding, {JSON_LENGTH}",
+        "Access-Control-Allow-Headers": (
+            f"Authorization, Content-Type, Content-Encoding, {JSON_LENGTH}"
+        ),
         "Access-Control-Expose-Headers": JSON_LENGTH,
     }
 
@@ -58,6 +60,9 @@ class OipHttp:
 
     def route(self, exchange: Exchange) -> Operation:
         """Match the raw target without its query: names may hold percent-encoded slashes."""
+        if exchange.method == "OPTIONS" and "Origin" in exchange.headers:
+            # A browser asks what a page may do; the headers say it, if the operator wants them.
+            return Call(_preflight, is_open=True)
         route, address = _match(exchange.method, exchange.target.partition("?")[0])
         if route.call is None:
             return Infer(address)
@@ -135,7 +140,7 @@ _ROUTES: Final[tuple[tuple[re.Pattern[str], Mapping[str, Route]], ...]] = tuple(
         ("/v2/health/ready", {"GET": Route(calls.ready, is_open=True)}),
         ("/v2/models/stats", {"GET": Route(calls.statistics)}),
         (_MV, {"GET": Route(calls.metadata)}),
-        (f"{_MV}/ready", {"GET": Route(calls.model_ready)}),
+        (f"{_MV}/ready", {"GET": Route(calls.model_ready, is_open=True)}),
         (f"{_MV}/config", {"GET": Route(calls.config)}),
         (f"{_MV}/stats", {"GET": Route(calls.statistics)}),
         ("/v2/repository/index", {"POST": Route(calls.index)}),
@@ -153,6 +158,10 @@ _ROUTES: Final[tuple[tuple[re.Pattern[str], Mapping[str, Route]], ...]] = tuple(
     )
 )
 """Targets without their query -> what their methods do."""
+
+
+async def _preflight(_: Serving) -> Answer:
+    return Answer(200, b"")
 
 
 def _json(value: object, status: int = 200) -> Answer:

@@ -72,7 +72,7 @@ def read(exchange: Exchange, model: ServedModel, encoding: str) -> InferenceRequ
     length = json_length(exchange)
     if not length and JSON_LENGTH in exchange.headers:
         return _read_raw(exchange.body, model, encoding)
-    told = strict_json.loads(exchange.body[:length])
+    told = strict_json.loads(exchange.body[:length], arrays=True)
     if not isinstance(told, dict):
         msg = f"the body must be a JSON object, not {kind_of(told)}"
         raise DecodeError(msg)

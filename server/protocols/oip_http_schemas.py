@@ -31,7 +31,7 @@ from server.signature import Signature, TensorSpec
 
 def requests(model: ServedModel) -> dict[str, Any]:
     """The media type for requests in JSON: any signature whose inputs have values; {} if none."""
-    able = [s for s in model.signatures.values() if _has_values(s.inputs.values())]
+    able = [s for s in model.signatures.values() if _has_values(s.inputs.values()) and _named(s)]
     if not able:
         return {}
     default = default_signature(model)
@@ -44,6 +44,11 @@ def requests(model: ServedModel) -> dict[str, Any]:
 def answers(model: ServedModel) -> Schema:
     """An answer of any signature."""
     return any_of([_answer(model, signature) for signature in model.signatures.values()])
+
+
+def _named(signature: Signature) -> list[TensorSpec]:
+    """The outputs that the protocol has a datatype for."""
+    return [spec for spec in signature.outputs.values() if spec.dtype in DATATYPES]
 
 
 def _has_values(specs: Iterable[TensorSpec]) -> bool:
@@ -75,7 +80,8 @@ _OUTPUT_PARAMETERS: Final = Component(
 def _request(model: ServedModel, signature: Signature, default: Signature) -> Component:
     inputs = [_input(spec) for spec in signature.inputs.values()]
     tensors = list_of(any_of(inputs)) | {"minItems": len(inputs), "maxItems": len(inputs)}
-    output = record({"name": {"enum": list(signature.outputs)}}, parameters=_OUTPUT_PARAMETERS)
+    names = [spec.name for spec in _named(signature)]
+    output = record({"name": {"enum": names}}, parameters=_OUTPUT_PARAMETERS)
     more = {"id": TEXT, "outputs": list_of(output)}
     if signature is default:
         schema = record({"inputs": tensors}, parameters=_PARAMETERS, **more)
@@ -107,7 +113,7 @@ def _shape(spec: TensorSpec) -> Schema:
 
 
 def _answer(model: ServedModel, signature: Signature) -> Component:
-    forms = [form for spec in signature.outputs.values() for form in _output(spec)]
+    forms = [form for spec in _named(signature) for form in _output(spec)]
     schema = record(
         {
             "model_name": {"const": model.name},
@@ -121,7 +127,7 @@ def _answer(model: ServedModel, signature: Signature) -> Component:
 
 def _output(spec: TensorSpec) -> list[Schema]:
     """Its values, the size of its raw ones, or its best classes as strings."""
-    datatype = DATATYPES.get(spec.dtype, "")
+    datatype = DATATYPES[spec.dtype]
     named = {"name": {"const": spec.name}, "shape": list_of(COUNT)}
     size = {"parameters": record({"binary_data_size": COUNT})}
     forms = [
@@ -136,13 +142,18 @@ def _output(spec: TensorSpec) -> list[Schema]:
 
 def _example(signature: Signature, default: Signature) -> dict[str, Any]:
     """Ones of the declared shape, one row where there may be any number."""
+    example: dict[str, Any] = {"inputs": [_example_of(s) for s in signature.inputs.values()]}
     parameters: dict[str, Any] = {}
     if signature is not default:
         parameters["signature_name"] = signature.name
-    if not _has_values(signature.outputs.values()):
+    outputs = _named(signature)
+    if not _has_values(outputs):
         parameters["binary_data_output"] = True
-    inputs = [_example_of(spec) for spec in signature.inputs.values()]
-    return {"inputs": inputs} | ({"parameters": parameters} if parameters else {})
+    if parameters:
+        example["parameters"] = parameters
+    if len(outputs) < len(signature.outputs):
+        example["outputs"] = [{"name": spec.name} for spec in outputs]
+    return example
 
 
 def _example_of(spec: TensorSpec) -> dict[str, Any]:

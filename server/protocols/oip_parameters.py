@@ -25,6 +25,9 @@ _USUAL_PRIORITY: Final = 2
 """The priority that is like saying nothing: it leaves one that is more urgent."""
 
 
+_LEAST_URGENT: Final = 2**31 - 1
+
+
 def requested_limits(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
     """Seconds that the client gives, None for any; and the batcher's priority, 0 for the usual.
 
@@ -46,7 +49,7 @@ def requested_limits(parameters: Mapping[str, Any]) -> tuple[float | None, int]:
     priority = unsigned(parameters, "priority")
     return (
         microseconds / 1_000_000 if microseconds else None,
-        priority - _USUAL_PRIORITY if priority else 0,
+        min(priority - _USUAL_PRIORITY, _LEAST_URGENT) if priority else 0,
     )
 
 

@@ -123,31 +123,43 @@ def to_raw(array: Array) -> bytes:
 def from_values(values: Any, datatype: str, shape: Sequence[int], where: str) -> Array:
     """The array of a checked shape in a flat or nested list of values. DecodeError.
 
-    Its message begins with `where`. BYTES are strings (UTF-8), or `bytes` as protobuf has them.
-    A number too large for its float type becomes an infinity.
+    Messages begin with `where`. `values` may be an array, see `json_arrays`. BYTES are strings
+    (UTF-8), or `bytes` as protobuf has them. A number too large for its float type becomes an
+    infinity.
     """
-    if not isinstance(values, list):
+    if type(values) not in (list, np.ndarray):
         msg = f"{where} must be a list, not {kind_of(values)}"
         raise DecodeError(msg)
     if datatype in RAW_ONLY:
         msg = f"{where}: {datatype} has no form as values, send its bytes"
         raise DecodeError(msg)
+    if isinstance(values, np.ndarray):
+        return _from_numbers(values, datatype, shape, where)
     flat, kinds = _flatten(values)
     dtype = None if datatype == _BYTES else _numpy_dtype(datatype, where)
     allowed = _STRINGS if dtype is None else _ELEMENTS[dtype.kind]
     if not kinds <= allowed:
         raise _wrong_type(flat, allowed, datatype, where)
-    if len(flat) != math.prod(shape):
-        msg = (
-            f"{where} has {len(flat)} elements, expected {math.prod(shape)}"
-            f" for the shape {shape_text(tuple(shape))}"
-        )
-        raise DecodeError(msg)
+    _check_count(len(flat), shape, where)
     if dtype is None:
         return _as_objects([s.encode() if isinstance(s, str) else s for s in flat], shape)
     if dtype.kind in "iu" and flat:
-        _check_range(flat, dtype, datatype, where)
+        _check_range(min(flat), max(flat), dtype, datatype, where)
     return np.array(flat, dtype).reshape(shape)
+
+
+def _from_numbers(numbers: Array, datatype: str, shape: Sequence[int], where: str) -> Array:
+    """The same of an array of int64 or float64 that came in the place of lists."""
+    allowed = _STRINGS if datatype == _BYTES else _ELEMENTS[_numpy_dtype(datatype, where).kind]
+    kind = int if numbers.dtype.kind == "i" else float
+    if kind not in allowed:
+        msg = f"{where}: among the elements is {kind_of(kind())}, expected {datatype}"
+        raise DecodeError(msg)
+    _check_count(numbers.size, shape, where)
+    dtype = _numpy_dtype(datatype, where)
+    if dtype.kind in "iu":
+        _check_range(int(numbers.min()), int(numbers.max()), dtype, datatype, where)
+    return numbers.astype(dtype, copy=False).reshape(shape)
 
 
 def _numpy_dtype(datatype: str, where: str) -> np.dtype[Any]:
@@ -218,8 +230,17 @@ def _wrong_type(
     return DecodeError(f"{where}: element {place} is {kind_of(value)}, expected {datatype}")
 
 
-def _check_range(flat: list[int], dtype: np.dtype[Any], datatype: str, where: str) -> None:
+def _check_count(count: int, shape: Sequence[int], where: str) -> None:
+    if count != math.prod(shape):
+        msg = (
+            f"{where} has {count} elements, expected {math.prod(shape)}"
+            f" for the shape {shape_text(tuple(shape))}"
+        )
+        raise DecodeError(msg)
+
+
+def _check_range(least: int, most: int, dtype: np.dtype[Any], datatype: str, where: str) -> None:
     limits = np.iinfo(dtype)
-    if min(flat) < limits.min or max(flat) > limits.max:
+    if least < limits.min or most > limits.max:
         msg = f"{where}: a number is outside of {datatype}, {limits.min} to {limits.max}"
         raise DecodeError(msg)

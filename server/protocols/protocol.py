@@ -33,11 +33,17 @@ class Serving(Interface):
     def ready(self) -> bool:
         """Whether every model is loaded and requests are taken."""
 
+    async def until(self, *, ready: bool) -> None:
+        """Wait until the server is ready, or no longer so; not at all if it is so already."""
+
     def find(self, address: ModelAddress) -> ServedModel:
         """Who serves an address. NotFound, InvalidArgument (unknown label), Unavailable."""
 
     def names(self) -> list[str]:
         """All models that there are to serve, loaded or not."""
+
+    def base_path(self, name: str) -> str:
+        """Where a configured model is, as the configuration says it. NotFound."""
 
     def states(self, address: ModelAddress) -> list[VersionState]:
         """Of all versions of a model, or of the one asked for; newest first. NotFound."""
@@ -57,7 +63,8 @@ class Serving(Interface):
     async def load(self, name: str) -> None:
         """Load a model that was configured, or load it anew, and switch to it. Administration.
 
-        NotFound, FailedPrecondition when it cannot be loaded, Aborted when one is under way.
+        NotFound, FailedPrecondition when it cannot be loaded, Aborted when a change of it is under
+        way, Unavailable while the server starts or ends.
         """
 
     async def unload(self, name: str) -> None:

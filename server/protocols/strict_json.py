@@ -20,6 +20,7 @@ import orjson
 from numpy.typing import NDArray
 
 from server.errors import DecodeError
+from server.protocols import json_arrays
 
 MAX_NESTING: Final = 1024
 """orjson's own limit."""
@@ -29,15 +30,28 @@ MAX_NESTING: Final = 1024
 _STRING: Final = rb'"(?:[^"\\]++|\\.)*+"?+'
 _TOKEN: Final = re.compile(_STRING + rb"|-?(?:NaN|Inf(?:inity)?)\b", re.DOTALL)
 _BRACKET: Final = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)
+_SPACED: Final = re.compile(rb"\s*+([\[{])(\s+)")
 _IN_PYTHON: Final = {b"Inf": b"Infinity", b"-Inf": b"-Infinity", b"-NaN": b"NaN"}
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-def loads(body: bytes) -> Any:
-    """Parse one JSON value. DecodeError."""
+def loads(body: bytes, *, arrays: bool = False) -> Any:
+    """Parse one JSON value. DecodeError.
+
+    With `arrays`, large lists of numbers may be NumPy's arrays, of int64 or float64 and the shape
+    of the lists, in the place of lists (see `json_arrays`).
+    """
     body = body.removeprefix(_BOM)
+    if arrays and len(body) >= json_arrays.LARGE:
+        value = _with_arrays(body)
+        if value is not None:
+            return value
+    return _loads(body)
+
+
+def _loads(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
+        return _parse(body)
     except orjson.JSONDecodeError as error:
         if b"NaN" in body or b"Inf" in body:
             return _loads_with_tokens(body)
@@ -45,6 +59,31 @@ def loads(body: bytes) -> Any:
             msg = f"the JSON body nests deeper than {MAX_NESTING} levels"
             raise DecodeError(msg) from None
         raise _not_json(body, error) from None
+
+
+def _with_arrays(body: bytes) -> Any:
+    """The value, if it has large arrays, and nothing is wrong with it; else None."""
+    lifted = json_arrays.lift(body, _loads)
+    if lifted is None:
+        return None
+    try:
+        return lifted.put_back(_loads(lifted.rest))
+    except DecodeError:
+        return None  # Who reads the whole tells the place.
+
+
+def _parse(body: bytes) -> Any:
+    """What orjson makes of it. JSONDecodeError.
+
+    A body whose first bracket has two spaces behind it is taken for one that is mostly spaces; when
+    it is not, orjson runs out of the memory that it thought would do. So they go elsewhere.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if "memory" not in error.msg or not _SPACED.match(body):
+            raise
+        return orjson.loads(_SPACED.sub(rb"\2\1", body, count=1))
 
 
 def dumps(array: NDArray[Any]) -> bytes:
@@ -72,7 +111,7 @@ def _loads_with_tokens(body: bytes) -> Any:
         return _IN_PYTHON.get(match[0], match[0])
 
     try:
-        orjson.loads(_TOKEN.sub(as_list, body))
+        _parse(_TOKEN.sub(as_list, body))
     except orjson.JSONDecodeError as error:
         raise _not_json(body, error) from None
     try:

@@ -13,10 +13,12 @@ object has twice the last value counts (there: the first, but for rows).
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
+
 from server.errors import DecodeError, ServingError, Unimplemented
 from server.inference import ServedModel
 from server.protocols import strict_json
-from server.protocols.json_tensors import READABLE, hides_nothing, kind_of, to_array
+from server.protocols.json_tensors import READABLE, hides_nothing, kind_of, no_element, to_array
 from server.protocols.tfserving_strings import is_base64, to_strings
 from server.signature import (
     DEFAULT_SIGNATURE,
@@ -33,9 +35,9 @@ COLUMNS: Final = "inputs"
 _SIGNATURE_NAME: Final = "signature_name"
 
 
-def read_body(raw: bytes) -> dict[str, Any]:
-    """The object that every verb has as its body. DecodeError."""
-    body = strict_json.loads(raw)
+def read_body(raw: bytes, *, arrays: bool) -> dict[str, Any]:
+    """The object that every verb has as its body; see `json_arrays` for `arrays`. DecodeError."""
+    body = strict_json.loads(raw, arrays=arrays)
     if not isinstance(body, dict):
         msg = f"the body must be a JSON object, not {kind_of(body)}"
         raise DecodeError(msg)
@@ -59,7 +61,8 @@ def read_tensors(raw: bytes, body: Mapping[str, Any], signature: Signature) -> t
         raise DecodeError(msg)
     form = ROWS if ROWS in body else COLUMNS
     values = body[form]
-    only_numbers = hides_nothing(raw, body, _strings(body, values))
+    is_array = isinstance(values, np.ndarray)
+    only_numbers = is_array or hides_nothing(raw, body, _strings(body, values))
     read = _from_rows if form == ROWS else _from_columns
     return read(values, signature, only_numbers), form
 
@@ -76,10 +79,10 @@ def _strings(body: Mapping[str, Any], values: Any) -> int:
 
 def _from_rows(instances: Any, signature: Signature, only_numbers: bool) -> Tensors:  # noqa: FBT001
     """Each instance is a row: an object of all inputs, or the bare value of the only one."""
-    if not isinstance(instances, list):
+    if type(instances) not in (list, np.ndarray):
         msg = f'"{ROWS}" must be a list, not {kind_of(instances)}'
         raise DecodeError(msg)
-    if not instances:
+    if not len(instances):
         msg = f'"{ROWS}" has no values, expected at least one row'
         raise DecodeError(msg)
     specs = signature.inputs
@@ -92,7 +95,7 @@ def _from_rows(instances: Any, signature: Signature, only_numbers: bool) -> Tens
     else:
         msg = (
             f'"{ROWS}" must be a list of objects with the inputs {names_text(specs)}:'
-            f" got {kind_of(instances[0])}"
+            f" got {kind_of(instances[0]) if isinstance(instances, list) else 'numbers'}"
         )
         raise DecodeError(msg)
     return {
@@ -141,6 +144,8 @@ def _tensor(
     if spec.dtype in READABLE:
         return to_array(values, spec, only_numbers=only_numbers, where=where)
     if spec.dtype == "string":
+        if isinstance(values, np.ndarray):
+            raise no_element(values, spec, where)
         return to_strings(values, spec, where)
     msg = f"input {spec.name!r} is {spec.dtype}, which has no JSON form"
     raise no_form(msg)

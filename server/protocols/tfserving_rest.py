@@ -90,7 +90,7 @@ class TensorFlowServingRest:
     def decode(self, operation: Infer, exchange: Exchange, find: FindModel) -> InferenceRequest:
         """Read a body; the form of the request is that of its tensors, or the verb."""
         verb = operation.verb
-        body = read_body(exchange.body)
+        body = read_body(exchange.body, arrays=verb == PREDICT)
         if verb == PREDICT:
             model = find(operation.address)
             signature = find_signature(model, body)

@@ -1,7 +1,8 @@
 """A server over real HTTP whose model answers only when the test says so."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -21,6 +22,20 @@ from server.runner import Runner
 from server.serving import Phase, Serving
 from server.signature import Signature, Tensors, TensorSpec
 from server.statistics import VersionStatistics
+
+PREDICT = "/v1/models/doubler:predict"
+
+
+def body(*values: float) -> bytes:
+    """A request of so many rows, in JSON."""
+    return json.dumps({"instances": [[value] for value in values]}).encode()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something on this machine's loopback has happened."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what happens in a socket sets no event
+            await asyncio.sleep(0)
 
 
 class Doubler:
@@ -47,10 +62,16 @@ class ByHand:
 
     url: str
     http: HttpServer
+    front: Front
     serving: Serving
     model: Doubler
     executor: FakeExecutor
     batcher: Batcher[Tensors, Tensors]
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection, for whatever bytes a test wants to send."""
+        host, port = self.url.removeprefix("http://").split(":")
+        return await asyncio.open_connection(host, int(port))
 
     def run_next(self) -> None:
         """Let the model run the batch that was handed over first, and tell its callers."""
@@ -60,7 +81,11 @@ class ByHand:
 
 @asynccontextmanager
 async def served_by_hand(
-    *, max_batch_size: int = 8, max_queue_size: int = 16, max_body_size: int = 1000
+    *,
+    max_batch_size: int = 8,
+    max_queue_size: int = 16,
+    max_body_size: int = 1000,
+    access: Access | None = None,
 ) -> AsyncIterator[ByHand]:
     """Serve a `Doubler` named `doubler` on a free port."""
     model = Doubler()
@@ -69,7 +94,8 @@ async def served_by_hand(
     residents = Residents((), repository, metrics, executor, drain_timeout=1.0)
     serving = Serving(repository, residents, "info")
     codec = ThreadExecutor(name="codec")
-    front = Front(repository, metrics, serving, Access(), codec, max_body_size=max_body_size)
+    access = access or Access()
+    front = Front(repository, metrics, serving, access, codec, max_body_size=max_body_size)
     codec.attach(asyncio.get_running_loop())
     batcher: Batcher[Tensors, Tensors] = Batcher(
         Runner(model),
@@ -84,7 +110,7 @@ async def served_by_hand(
         url = await http.open("127.0.0.1", 0)
         serving.phase = Phase.READY
         try:
-            yield ByHand(url, http, serving, model, executor, batcher)
+            yield ByHand(url, http, front, serving, model, executor, batcher)
         finally:
             await http.close(timeout=1.0)
             await batcher.close()

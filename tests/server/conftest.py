@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from multidict import CIMultiDict
 
+from server.adapters.grpc_server import GrpcServer
 from server.app import Application
 from server.config import Config, ModelConfig
 from server.exchange import Answer, Exchange
-from tests.server import saved_models
+from tests.server import rest_models, saved_models
+from tests.server.grpc_client import GrpcClient
 
 R = TypeVar("R")
 
@@ -26,6 +28,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         saved_models.two_by_two,
         saved_models.every_dtype,
         saved_models.odd_ones,
+        saved_models.words,
+        rest_models.any_shape,
+        rest_models.of_examples,
+        saved_models.examples,
+        saved_models.left_out,
     ]
     return {make.__name__: make(root / make.__name__) for make in makers}
 
@@ -65,10 +72,31 @@ class Served:
 
 @pytest.fixture(scope="session")
 def served(models: dict[str, Path]) -> Iterator[Served]:
-    """All the models in one server, batches of at most 8 rows."""
+    """All the models in one server, batches of at most 8 rows; one of them has a label."""
+    labels = {"half_plus_two": {"stable": 123}}
     config = Config(
-        tuple(ModelConfig(name, path, max_batch_size=8) for name, path in models.items())
+        tuple(
+            ModelConfig(name, path, max_batch_size=8, labels=labels.get(name, {}))
+            for name, path in models.items()
+        )
     )
     served = Served(config)
     yield served
     served.close()
+
+
+@pytest.fixture(scope="session")
+def grpc_address(served: Served) -> Iterator[str]:
+    """Host and port of gRPC in front of `served`: for clients of `grpc.aio`, run by its `run`."""
+    server = GrpcServer(served.application.front)
+    address = served.run(server.open("127.0.0.1", 0))
+    yield address.removeprefix("grpc://")
+    served.run(server.close(1.0))
+
+
+@pytest.fixture(scope="session")
+def grpc_client(served: Served, grpc_address: str) -> Iterator[GrpcClient]:
+    """A connection to `grpc_address`."""
+    client = GrpcClient(served.run, grpc_address)
+    yield client
+    client.close()

@@ -6,15 +6,18 @@ import sys
 from types import TracebackType
 from typing import Self
 
-ANNOUNCEMENT_ENDS_WITH_URL = " on "
+ANNOUNCEMENT_ENDS_WITH_ADDRESSES = " on "
 
 
 class ServerProcess:
-    """Starts `python -m server` on a free port; `url` once it is ready."""
+    """Starts `python -m server` on a free port; `url` once it is ready.
+
+    With `--grpc-port 0` among its arguments, `grpc_address` is where its gRPC is, host and port.
+    """
 
     def __init__(self, *arguments: str) -> None:
         self._command = [sys.executable, "-m", "server", "--port", "0", *arguments]
-        self.url = ""
+        self.url = self.grpc_address = ""
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
@@ -22,7 +25,9 @@ class ServerProcess:
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        self.url = line.rpartition(ANNOUNCEMENT_ENDS_WITH_URL)[2].strip()
+        addresses = line.rpartition(ANNOUNCEMENT_ENDS_WITH_ADDRESSES)[2].strip()
+        self.url, _, grpc_url = addresses.partition(" and ")
+        self.grpc_address = grpc_url.removeprefix("grpc://")
         if not self.url:
             raise AssertionError(self.process.communicate()[1])
         return self

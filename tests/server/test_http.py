@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import json
 import zlib
 from collections.abc import Awaitable, Callable
 
@@ -10,22 +9,14 @@ import aiohttp
 import pytest
 
 from server.serving import Phase
-from tests.server.by_hand import ByHand, served_by_hand
+from tests.server.by_hand import PREDICT, ByHand, body, served_by_hand, until
 
-PREDICT = "/v1/models/doubler:predict"
 TURNS_OF_THE_LOOP = 1000
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
     "identity": bytes,
 }
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until something on this machine's loopback has happened."""
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what happens in a socket sets no event
-            await asyncio.sleep(0)
 
 
 async def answered(server: ByHand, work: Awaitable[aiohttp.ClientResponse]) -> tuple[int, object]:
@@ -35,15 +26,6 @@ async def answered(server: ByHand, work: Awaitable[aiohttp.ClientResponse]) -> t
     server.run_next()
     response = await sending
     return response.status, await response.json()
-
-
-async def connect(server: ByHand) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    host, port = server.url.removeprefix("http://").split(":")
-    return await asyncio.open_connection(host, int(port))
-
-
-def body(*values: float) -> bytes:
-    return json.dumps({"instances": [[value] for value in values]}).encode()
 
 
 def test_a_request_goes_in_and_its_rows_come_back() -> None:
@@ -167,7 +149,7 @@ def test_bad_bodies_are_answered_in_the_words_of_the_protocol(
 def test_a_body_in_pieces_is_put_together() -> None:
     async def main() -> None:
         async with served_by_hand() as server:
-            reader, writer = await connect(server)
+            reader, writer = await server.connect()
             sent = body(1.0, 2.0)
             head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(sent)}\r\n\r\n"
             for piece in (head.encode(), sent[:7], sent[7:20], sent[20:]):
@@ -246,7 +228,7 @@ def test_pages_of_the_server_itself() -> None:
 def test_a_client_that_asks_before_it_sends_is_told_to_go_on() -> None:
     async def main() -> None:
         async with served_by_hand() as server:
-            reader, writer = await connect(server)
+            reader, writer = await server.connect()
             sent = body(1.0)
             writer.write(
                 f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
@@ -266,7 +248,7 @@ def test_a_client_that_asks_before_it_sends_is_told_to_go_on() -> None:
 def test_a_proxys_absolute_target_is_understood() -> None:
     async def main() -> None:
         async with served_by_hand() as server:
-            reader, writer = await connect(server)
+            reader, writer = await server.connect()
             writer.write(b"GET http://x/livez?a=b HTTP/1.0\r\n\r\n")
             answer = await reader.read()
             assert answer.startswith(b"HTTP/1.1 200")
@@ -290,7 +272,7 @@ def test_a_client_that_never_reads_is_not_answered_without_end() -> None:
 
     async def main() -> None:
         async with served_by_hand() as server:
-            _, writer = await connect(server)
+            _, writer = await server.connect()
             writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * requests)
             await until(lambda: unread(server) > 0)
             for _ in range(TURNS_OF_THE_LOOP):

@@ -16,11 +16,12 @@ from multidict import CIMultiDict
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import serialize_byte_tensor, triton_to_np_dtype
 
-from server.errors import Code, Unimplemented
+from server.errors import Code, InvalidArgument, Unimplemented
 from server.exchange import Answer, Exchange
+from server.inference import InferenceRequest, InferenceResponse, VersionState
 from server.protocols.oip_grpc import OipGrpc
 from server.protocols.oip_grpc_calls import METHODS
-from server.protocols.protocol import Infer
+from server.protocols.protocol import Call, Infer
 from tests.server.by_hand import ByHand, served_by_hand, until
 from tests.server.conftest import Served
 
@@ -220,16 +221,27 @@ def test_a_large_request_is_read_on_the_codec_thread_and_answers_the_same(served
     assert answered(served, numbers).raw_output_contents[0] == floats(1.5) * 100_000
 
 
+def decoded(served: Served, request: Any) -> InferenceRequest:
+    """What the endpoint would get."""
+    asked = exchange("ModelInfer", request.SerializeToString())
+    operation = OIP.route(asked)
+    assert isinstance(operation, Infer)
+    return OIP.decode(operation, asked, served.application.front._repository.find)
+
+
 @pytest.mark.parametrize("field", ["uint64_param", "int64_param"])
 def test_priority_is_either_kind_of_integer(served: Served, field: str) -> None:
     request = of(HALF, x([1.0]))
     setattr(request.parameters["priority"], field, 1)
-    asked = exchange("ModelInfer", request.SerializeToString())
-    operation = OIP.route(asked)
-    assert isinstance(operation, Infer)
-    find = served.application.front._repository.find
-    assert OIP.decode(operation, asked, find).priority < 0
+    assert decoded(served, request).priority < 0
     answered(served, request)
+
+
+def test_only_strings_are_printed(served: Served) -> None:
+    texts = tensor("text", "BYTES", [3], {"bytes_contents": [b"a"] * 3})
+    request = decoded(served, of(WORDS, texts))
+    outputs = {"text": np.array([b"a"] * 3, object), "length": np.array([1] * 3)}
+    assert OIP.printed_size(request, InferenceResponse(outputs)) == 3
 
 
 # --------------------------------------------------------------------------------- bad requests
@@ -266,6 +278,9 @@ INVALID, MISSING, UNDONE = Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.UNIMPLEME
         pytest.param(of(HALF, x([1]), model_version="124"), MISSING, ["124"], id="unknown-version"),
         pytest.param(
             of(HALF, x([1]), model_version="9" * 30), MISSING, ["999"], id="endless-version"
+        ),
+        pytest.param(
+            of(HALF, x([1]), model_version="9" * 5000), INVALID, ["'999"], id="absurd-version"
         ),
         pytest.param(of(HALF, x([1]), model_version="abc"), INVALID, ["'abc'"], id="word-version"),
         pytest.param(of(HALF, x([1]), model_version="-1"), INVALID, ["'-1'"], id="minus-version"),
@@ -471,11 +486,32 @@ def test_repositories_have_no_names(served: Served, method: str, message: Any) -
         served.run(call)
 
 
-def test_the_index_tells_only_who_is_ready_if_asked_so(served: Served) -> None:
-    answer = ask(served, service_pb2.RepositoryIndexRequest(ready=True), "RepositoryIndex")
-    told = service_pb2.RepositoryIndexResponse.FromString(answer.body).models
-    assert {each.state for each in told} == {"READY"}
-    assert HALF in {each.name for each in told}
+def test_unloading_dependents_is_a_yes_or_no(served: Served) -> None:
+    message = service_pb2.RepositoryModelUnloadRequest(model_name=HALF)
+    message.parameters["unload_dependents"].int64_param = 1
+    call = METHODS["RepositoryModelUnload"].call(served.application.front._serving, message)
+    with pytest.raises(InvalidArgument, match="unload_dependents"):
+        served.run(call)
+
+
+def test_the_index_tells_only_who_is_ready_if_asked_so() -> None:
+    async def main() -> None:
+        async with served_by_hand() as server:
+            server.front._repository.set_state("gone", VersionState(1, "END"))
+            for ready, names in ((False, {"doubler", "gone"}), (True, {"doubler"})):
+                body = service_pb2.RepositoryIndexRequest(ready=ready).SerializeToString()
+                answer = await server.front.handle(exchange("RepositoryIndex", body), OIP)
+                told = service_pb2.RepositoryIndexResponse.FromString(answer.body)
+                assert {each.name for each in told.models} == names
+
+    asyncio.run(main())
+
+
+def test_calls_say_which_model_they_are_about() -> None:
+    body = service_pb2.ModelReadyRequest(name=HALF).SerializeToString()
+    operation = OIP.route(exchange("ModelReady", body))
+    assert isinstance(operation, Call)
+    assert operation.model == HALF
 
 
 # ------------------------------------------------------------------------------------ under load

@@ -193,3 +193,12 @@ def test_pages_of_other_origins_may_read_the_length_of_the_json() -> None:
     headers = before_the_start(Config(cors=True), "/v2").headers
     assert headers is not None
     assert headers["Access-Control-Expose-Headers"] == "Inference-Header-Content-Length"
+
+
+def test_a_browser_may_ask_what_a_page_may_do(served: Served) -> None:
+    asked = served.ask("OPTIONS", "/v2/models/digits/infer", headers={"Origin": "http://a.page"})
+    assert (asked.status, asked.body) == (200, b"")
+    # Anything else that asks this way is told what the target takes.
+    refused = served.ask("OPTIONS", "/v2/models/digits/infer")
+    assert refused.status == 405
+    assert refused.headers == {"Allow": "POST"}

@@ -135,6 +135,7 @@ def test_requests_are_answered_while_the_same_version_loads_anew(base: Path) -> 
             release()
             await loading
         assert app._serving.find(ModelAddress("half")) is not before
+        assert states(app) == [(1, "AVAILABLE")]
         await until_more(100)
         for each in clients:
             each.cancel()
