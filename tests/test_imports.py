@@ -1,6 +1,7 @@
 """Who may import what: the sources' syntax trees against one table, and where each module runs."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -118,9 +119,23 @@ SOURCES = {
 }
 
 
+@functools.cache
+def parsed(source: str) -> ast.Module:
+    """The syntax tree; of our own sources made while tests are collected.
+
+    Python 3.11 counts the depth of a tree for all threads together: beside another that parses, or
+    a garbage collection that does, it takes a tree for broken.
+    """
+    return ast.parse(source)
+
+
+for _path in SOURCES.values():
+    parsed(_path.read_text())
+
+
 def imports(source: str) -> Iterator[str]:
     """All that a source imports, wherever in it; a module of ours even if named by `from`."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -226,7 +241,7 @@ def test_frameworks_do_not_come_along_either(module: str, absent: list[str]) -> 
 
 def says_where_it_runs(source: str) -> bool:
     """Whether the first paragraph of the docstring names a place."""
-    first = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")[0].lower()
+    first = (ast.get_docstring(parsed(source)) or "").partition("\n\n")[0].lower()
     return any(place in first.replace("\n", " ") for place in PLACES)
 
 
@@ -239,7 +254,7 @@ def test_a_module_says_first_where_it_runs(module: str) -> None:
 
 @pytest.mark.parametrize("module", SOURCES)
 def test_every_module_and_package_says_what_it_is(module: str) -> None:
-    assert ast.get_docstring(ast.parse(SOURCES[module].read_text()))
+    assert ast.get_docstring(parsed(SOURCES[module].read_text()))
 
 
 @pytest.mark.parametrize(

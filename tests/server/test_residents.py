@@ -117,16 +117,10 @@ def test_requests_are_answered_while_the_same_version_loads_anew(base: Path) -> 
 
     async def until_more(count: int) -> None:
         goal = len(answers) + count
-        while len(answers) < goal:  # noqa: ASYNC110 - clients on threads' answers set no event
-            await asyncio.sleep(0)
+        await until(lambda: len(answers) >= goal)
 
-    async def work(app: Application) -> None:
-        async def client() -> None:
-            while True:
-                answers.append(await ask(app, 1.0, 2.0))
-
+    async def change(app: Application) -> None:
         before = app._serving.find(ModelAddress("half"))
-        clients = [asyncio.create_task(client()) for _ in range(8)]
         with held(loader(app)) as release:
             loading = asyncio.create_task(app._residents.load("half"))
             await until_more(100)
@@ -137,8 +131,15 @@ def test_requests_are_answered_while_the_same_version_loads_anew(base: Path) -> 
         assert app._serving.find(ModelAddress("half")) is not before
         assert states(app) == [(1, "AVAILABLE")]
         await until_more(100)
-        for each in clients:
-            each.cancel()
+
+    async def work(app: Application) -> None:
+        async def client() -> None:
+            while not changing.done():
+                answers.append(await ask(app, 1.0, 2.0))
+
+        changing = asyncio.create_task(change(app))
+        await asyncio.gather(*[client() for _ in range(8)])
+        await changing
 
     with_application(base, work)
     assert set(map(str, answers)) == {"(200, [2.5, 3.0])"}
