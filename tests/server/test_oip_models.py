@@ -323,13 +323,14 @@ def test_who_is_no_administrator_changes_nothing(served: Served) -> None:
 
 def test_probes_are_open_and_nothing_else_is() -> None:
     opened = []
-    for target in ("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/m/ready"):
+    probes = ["/v2/health/live", "/v2/health/ready", "/v2/models/m/ready"]
+    for target in ("/v2", "/v2/models/m", *probes):
         operation = OipHttp().route(Exchange("GET", target, {}, b""))
         assert isinstance(operation, Call)
         assert not operation.admin
         if operation.is_open:
             opened.append(target)
-    assert opened == ["/v2/health/live", "/v2/health/ready"]
+    assert opened == probes
 
 
 @pytest.mark.parametrize(
