@@ -13,7 +13,9 @@ from typing import Any, Final
 ROOT: Final = pathlib.Path(__file__).resolve().parents[1]
 """Where the benchmarks and all that they start are run: the root of the repository."""
 
-PACKAGES: Final = ("aiohttp", "async-batcher", "batched", "numpy", "tensorflow", "uvloop")
+PACKAGES: Final = (
+    *("aiohttp", "async-batcher", "batched", "numpy", "orjson", "protobuf", "tensorflow", "uvloop"),
+)
 
 
 def write_json(

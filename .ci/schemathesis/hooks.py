@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from typing import Any
 
 import schemathesis
@@ -49,17 +50,18 @@ def read_nothing(_: Any, response: Any) -> None:
     """What is no JSON has no schema."""
 
 
-def _npy(code: str, shape: list[int], elements: bytes) -> bytes:
+def _npy(code: str, shape: list[int]) -> bytes:
+    """A file of ones, if its elements have 4 bytes; otherwise its length is wrong."""
     sizes = "".join(f"{size}," for size in shape)
     header = f"{{'descr': '{code}', 'fortran_order': False, 'shape': ({sizes}), }}\n".encode()
+    elements = b"\0\0\x80?" * math.prod(shape)
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + elements
 
 
 _NPY = st.builds(
     _npy,
-    st.sampled_from(["<f4", "<f8", "<i4", "|b1", "|O", ">f4"]),
+    st.sampled_from(["<f4", "<i4", ">f4", "<f8", "|b1", "|O"]),
     st.lists(st.integers(0, 8), max_size=4),
-    st.binary(max_size=512),
 )
 _ROWS = st.builds(
     lambda row, rows: row * rows, st.binary(min_size=4, max_size=4), st.integers(0, 128)

@@ -47,9 +47,7 @@ class OipHttp:
     cors: Final = {
         "Access-Control-Allow-Origin": "*",
         "Access-Control-Allow-Methods": "POST, GET",
-        "Access-Control-Allow-Headers": (
-            f"Authorization, Content-Type, Content-Encoding, {JSON_LENGTH}"
-        ),
+        "Access-Control-Allow-Headers": f"Content-Type, Content-Encoding, {JSON_LENGTH}",
         "Access-Control-Expose-Headers": JSON_LENGTH,
     }
 

@@ -5,9 +5,10 @@ from typing import Any, Final
 
 from server.exchange import JSON
 from server.inference import ServedModel
-from server.protocols import oip_http_schemas as schemas
+from server.protocols import oip_http_call_schemas as schemas
 from server.protocols.oip_http_request import JSON_LENGTH
 from server.protocols.oip_http_response import BYTES
+from server.protocols.oip_http_schemas import answer_schema, request_media
 from server.protocols.openapi_parts import (
     INFERENCE_PARAMETERS,
     SERVER,
@@ -36,7 +37,8 @@ def paths(models: Sequence[ServedModel]) -> dict[str, Any]:
             url = f"/v2/models/{place.path}"
             told[f"{url}/infer"] = {"post": _infer(model, place, body, answer)}
             told[url] = {"get": _about(model, place, "metadata", schemas.METADATA, 503)}
-            told[f"{url}/ready"] = {"get": _about(model, place, "ready", schemas.MODEL_READY)}
+            ready = _about(model, place, "ready", schemas.MODEL_READY)
+            told[f"{url}/ready"] = {"get": for_all(ready)}
             told[f"{url}/config"] = {"get": _about(model, place, "config", schemas.CONFIG, 503)}
             told[f"{url}/stats"] = {"get": _about(model, place, "stats", schemas.STATISTICS, 503)}
     return told | _server_paths(models)
@@ -65,9 +67,9 @@ _JSON_LENGTH_HEADER: Final = {
 
 def _bodies(model: ServedModel) -> tuple[dict[str, Any], dict[str, Any]]:
     """The request by media type, and the answer to it."""
-    in_json = schemas.requests(model)
+    in_json = request_media(model)
     request = ({JSON: in_json} if in_json else {}) | {BYTES: {"schema": {}}}
-    answer = json_response("The outputs.", schemas.answers(model), "Server-Timing")
+    answer = json_response("The outputs.", answer_schema(model), "Server-Timing")
     answer["headers"][JSON_LENGTH] = _JSON_LENGTH_HEADER
     answer["content"][BYTES] = {"schema": {}}
     return request, answer

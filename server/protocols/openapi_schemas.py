@@ -79,22 +79,33 @@ NUMBERS: Final[Mapping[str, Component]] = {
 STRING: Final = Component("text", TEXT)
 
 
+MOST_SHOWN: Final = 1024
+"""Elements, beyond which an example of tensors is too long to be read or pasted."""
+
+
 def nested(element: Component, shape: Shape | None) -> Schema:
     """Lists in lists, down to elements."""
     if shape is None:
         return of_any_rank(element)
     schema: Schema = element
+    elements = 1
     for size in reversed(shape):
-        schema = list_of(schema)
-        if size is not None:
-            schema |= {"minItems": size, "maxItems": size}
+        elements *= size or 1
+        schema = list_of(schema) | ({} if size is None else _exactly(size, elements))
     return schema
 
 
 def rows_of(schema: Schema, size: int | None) -> Schema:
     """A list with the size of a first dimension, which is at least 1."""
-    limits = {"minItems": 1} if size is None else {"minItems": size, "maxItems": size}
-    return list_of(schema) | limits
+    return list_of(schema) | ({"minItems": 1} if size is None else _exactly(size, size))
+
+
+def _exactly(size: int, elements: int) -> Schema:
+    """The length of a list that has so many `elements`, with all lists in it."""
+    if elements <= MOST_SHOWN:
+        return {"minItems": size, "maxItems": size}
+    # Viewers make examples of their own from the least length, and choke on images.
+    return {"maxItems": size, "description": f"Exactly {size}."}
 
 
 def of_any_rank(element: Component) -> Component:
@@ -114,9 +125,6 @@ def variants(shape: Shape) -> list[Shape]:
 
 # ----------------------------------------------------------------------------------- the examples
 
-MOST_SHOWN: Final = 1024
-"""Elements of the inputs, beyond which an example is too long to be read or pasted."""
-
 _ONES: Final = {"bool": True, "string": "text", "float32": 1.0, "float64": 1.0}
 
 
@@ -134,3 +142,9 @@ def is_shown(signature: Signature) -> bool:
     """Whether its inputs are small enough for an example."""
     specs = signature.inputs.values()
     return sum(math.prod(sizes(spec.shape)) for spec in specs) <= MOST_SHOWN
+
+
+def with_examples(schema: Schema, examples: Mapping[str, Any]) -> dict[str, Any]:
+    """A media type with its examples by name, if there are any."""
+    told = {name: {"value": value} for name, value in examples.items()}
+    return {"schema": schema, "examples": told} if told else {"schema": schema}

@@ -25,6 +25,9 @@ from server.protocols import json_arrays
 MAX_NESTING: Final = 1024
 """orjson's own limit."""
 
+MANY: Final = 16 * 1024
+"""Elements that are written at once: about a millisecond's work."""
+
 # Nothing is ever given back, and a string without an end reaches to the end of the body: otherwise
 # a body of many quotes would take time that grows with the square of its length.
 _STRING: Final = rb'"(?:[^"\\]++|\\.)*+"?+'
@@ -87,7 +90,23 @@ def _parse(body: bytes) -> Any:
 
 
 def dumps(array: NDArray[Any]) -> bytes:
-    """Write an array of numbers or booleans as nested lists."""
+    """Write an array of numbers or booleans as nested lists.
+
+    Large ones are written in parts, between which other threads come to their turn.
+    """
+    if array.size <= MANY:
+        return _dumps(array)
+    each = array[0].size
+    if each > MANY:
+        parts = [dumps(row) for row in array]
+    else:
+        rows = MANY // each
+        spans = range(0, len(array), rows)
+        parts = [_dumps(array[at : at + rows])[1:-1] for at in spans]
+    return b"[%b]" % b",".join(parts)
+
+
+def _dumps(array: NDArray[Any]) -> bytes:
     # orjson knows NumPy's scalars and arrays, but not arrays without dimensions.
     value = np.ascontiguousarray(array) if array.ndim else array[()]
     written = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
