@@ -19,9 +19,9 @@ GC_THRESHOLDS: Final = (50_000, 20, 100)
 10, 10), which cost a tiny model 2 to 5 % of its requests a second (`python -m bench echo`)."""
 
 SWITCH_INTERVAL: Final = 0.001
-"""Seconds for which a thread may keep Python's lock from another. With Python's own 0.005 the event
-loop waits so long for almost every packet while the codec thread reads a large body, which is too
-long in all (`python -m bench livez`); small requests show no difference (`python -m bench echo`)."""
+"""Seconds that a thread may keep Python's lock from another. With Python's own 0.005 the event loop
+waits so long for almost every packet while the codec thread reads a large body, which is too long
+in all (`python -m bench livez`). Small requests show no difference (`python -m bench echo`)."""
 
 LEAST_TO_CLOSE: Final = 1.0
 """Seconds that answers have to go out, even if draining took all the time there was."""

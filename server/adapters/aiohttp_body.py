@@ -15,6 +15,9 @@ from server.front import Front
 BODY_SECONDS: Final = 60.0
 """How long a body may take to come; a client that stalls in the middle is told so and let go."""
 
+LARGE: Final = 2**20
+"""Bytes of a body whose parts another thread puts together: a millisecond's work and more."""
+
 _NO_BODY: Final = b""
 
 
@@ -56,4 +59,5 @@ async def _read(request: BaseRequest, limit: int) -> bytes:
     except (web.RequestPayloadError, HttpProcessingError) as error:
         msg = f"the body cannot be read: {error}"
         raise DecodeError(msg) from error
-    return b"".join(parts)
+    # So much is put together without Python's lock, while the loop goes on.
+    return b"".join(parts) if size < LARGE else await asyncio.to_thread(b"".join, parts)
