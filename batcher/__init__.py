@@ -1,12 +1,22 @@
 """Dynamic batching for asyncio: many concurrent calls become few well-filled batches."""
 
 from batcher.batcher import Batcher
-from batcher.errors import BatcherClosed, BatcherError, BatchFailed, QueueFull, RequestTooLarge
+from batcher.errors import (
+    BatcherClosed,
+    BatcherError,
+    BatcherStuck,
+    BatchFailed,
+    DeadlineExceeded,
+    QueueFull,
+    RequestTooLarge,
+)
 from batcher.executor import Executor, LoopExecutor, Outcome, ThreadExecutor
+from batcher.options import Admission, Fairness, Isolation
 from batcher.request import Batch
 from batcher.stats import BatcherStats, BatchRecord, Reason, Receipt
 
 __all__ = [
+    "Admission",
     "Batch",
     "BatchFailed",
     "BatchRecord",
@@ -14,7 +24,11 @@ __all__ = [
     "BatcherClosed",
     "BatcherError",
     "BatcherStats",
+    "BatcherStuck",
+    "DeadlineExceeded",
     "Executor",
+    "Fairness",
+    "Isolation",
     "LoopExecutor",
     "Outcome",
     "QueueFull",

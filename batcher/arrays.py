@@ -31,34 +31,46 @@ def on_arrays(function: Callable[[Any], Arrays]) -> Callable[[Batch[Any]], list[
     """
 
     def run_batch(batch: Batch[Any]) -> list[Any]:
+        padding = batch.padded_size - batch.size
         sizes = [count_rows(item) for item in batch]
-        return split(function(concatenate(batch)), sizes)
+        return split(function(concatenate(batch, padding)), sizes, padding)
 
     return run_batch
 
 
-def concatenate(items: Sequence[Any]) -> Arrays:
-    """Join items of one layout along the first axis; a lone item is returned as it is."""
+def concatenate(items: Sequence[Any], padding: int = 0) -> Arrays:
+    """Join items of one layout along the first axis; a lone item is returned as it is.
+
+    `padding` more rows follow, each the very last one again: a real row, which no function has to
+    be ready for as it would for zeros.
+    """
     first: Arrays = items[0]
-    if len(items) == 1:
+    if len(items) == 1 and not padding:
         return first
     if isinstance(first, dict):
-        return {name: np.concatenate([item[name] for item in items]) for name in first}
+        return {name: _join([item[name] for item in items], padding) for name in first}
     if isinstance(first, tuple):
-        return tuple([np.concatenate(arrays) for arrays in zip(*items, strict=True)])
-    joined: Array = np.concatenate(items)
+        return tuple([_join(arrays, padding) for arrays in zip(*items, strict=True)])
+    return _join(items, padding)
+
+
+def _join(arrays: Sequence[Array], padding: int) -> Array:
+    if padding:
+        row = arrays[-1][-1:]
+        arrays = [*arrays, np.broadcast_to(row, (padding, *row.shape[1:]))]
+    joined: Array = np.concatenate(arrays)
     return joined
 
 
-def split(outputs: Arrays, sizes: Sequence[int]) -> list[Any]:
-    """Cut outputs into views of `sizes` rows each, in the form they have."""
-    rows = sum(sizes)
+def split(outputs: Arrays, sizes: Sequence[int], padding: int = 0) -> list[Any]:
+    """Cut outputs into views of `sizes` rows each, in the form they have, and drop the padding."""
+    rows = sum(sizes) + padding
     for name, array in _named(outputs):
         shape = np.shape(array)
         if not shape or shape[0] != rows:
             msg = f"{name} has shape {shape}, expected {rows} rows in its first dimension"
             raise ValueError(msg)
-    if len(sizes) == 1:
+    if len(sizes) == 1 and not padding:
         return [outputs]
     ends = np.cumsum(sizes).tolist()
     spans = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]

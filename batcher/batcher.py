@@ -1,4 +1,4 @@
-"""The Batcher: submit, the batching coroutine, drain, close. Event loop only, but for `run_batch`.
+"""The Batcher: its contract and its doors, submit, drain and close. Event loop only.
 
     submit ──> RequestQueue ──> policy.next_release ──> Executor ──> run_batch      [model thread]
        ^                                                                 │
@@ -8,50 +8,46 @@ Accepted means: `submit` has put the request into the queue. Each accepted reque
 once, by its result, an exception or its caller's own cancellation:
 
     queued ──taken by a batch──> running ──> answered
-       └───────┴── cancelled by its caller, or failed by `close`
+       └───────┴── cancelled by its caller, expired, or failed by `close`
 
-The batching coroutine wakes when a request arrives beside a free thread, and starts what the policy
-releases. The same step runs directly when a batch has ended, before that batch's callers are told:
-the model thread must not wait for them.
+What happens in between is the `Dispatcher`'s. Requests without priority, deadline and bytes, in a
+Batcher without bounds on bytes, waits and cost, take the short way through `_admit`: what is off
+costs nothing.
 """
 
 import asyncio
 import contextvars
-import enum
-import functools
 import inspect
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future as ThreadFuture
 from types import TracebackType
-from typing import Any, Generic, Self, cast
+from typing import Any, Self
 
-from batcher.admission import check_room
-from batcher.errors import BatcherClosed, QueueFull
-from batcher.executor import Executor, Function, LoopExecutor, Outcome, ThreadExecutor, Turns
-from batcher.options import at_least_one, seconds
-from batcher.policy import Limits, Release, next_release
-from batcher.queue import RequestQueue
-from batcher.request import Batch, R, Request, Run, T
-from batcher.results import batch_failed, because, one_for_each, raisable
+from batcher.admission import Load, check_room, check_wait
+from batcher.cost import Cost
+from batcher.dispatcher import Dispatcher, Rules, State, inside
+from batcher.errors import QueueFull
+from batcher.executor import Executor, LoopExecutor, ThreadExecutor
+from batcher.options import (
+    DEFAULT_ADMISSION,
+    DEFAULT_FAIRNESS,
+    DEFAULT_ISOLATION,
+    Admission,
+    Fairness,
+    Isolation,
+    allowed_sizes,
+    at_least_one,
+    seconds,
+)
+from batcher.policy import Limits
+from batcher.request import NOTHING_MORE, Batch, Demand, R, RankedRequest, Request, Run, T
 from batcher.stats import BatcherStats, BatchRecord, Receipt
 
 
-class _State(enum.Enum):
-    NEW = "has not been entered: use `async with`"
-    OPEN = "is open"
-    DRAINING = "is draining"
-    CLOSED = "is closed"
-
-
-# Set while a coroutine `run_batch` runs, for the tasks it starts too.
-_inside: contextvars.ContextVar["Batcher[Any, Any] | None"] = contextvars.ContextVar(
-    "_inside", default=None
-)
-
-
-class Batcher(Generic[T, R]):
+class Batcher(Dispatcher[T, R]):
     """Turns many concurrent `submit` calls into few calls of `run_batch`.
 
         async with Batcher(run_batch, max_batch_size=64) as batcher:
@@ -73,6 +69,21 @@ class Batcher(Generic[T, R]):
         room. Choose as many as run in the time that a caller is ready to wait.
     concurrency
         Most calls of `run_batch` at a time. 1 means one thread, one batch after the other.
+    allowed_batch_sizes
+        The only sizes to run, ascending to `max_batch_size`, for functions that are compiled once
+        for each: `Batch.padded_size` is the smallest that holds the batch.
+    batch_cost, max_batch_cost
+        What a batch may cost, where that is not the sum of its rows: `batch_cost(items)` is asked
+        whether one more item fits, such as the longest text times the number of texts. It must be
+        quick, for it runs on the event loop.
+    repeatable
+        Whether running a row twice does no harm. Then a failed batch is run again in parts until
+        only the guilty fail, and one that exhausts the memory in halves; see `isolation`.
+    run_timeout
+        Seconds after which a call is taken to hang: its callers are told, whoever waits behind it
+        gets BatcherStuck, as does whoever comes, until it comes back. None waits for ever.
+    admission, fairness, isolation
+        Bounds on bytes and waits; how priorities and deadlines share; what innocents may cost.
     executor
         Where `run_batch` runs; give the Batchers of one device one `ThreadExecutor` to share.
         Without it, one slot for each concurrent call.
@@ -93,56 +104,53 @@ class Batcher(Generic[T, R]):
         batch_timeout: float = 0.0,
         max_queue_size: int = 16384,
         concurrency: int = 1,
+        allowed_batch_sizes: Iterable[int] = (),
+        batch_cost: Callable[[Sequence[T]], float] | None = None,
+        max_batch_cost: float = math.inf,
+        repeatable: bool = False,
+        run_timeout: float | None = None,
         executor: Executor | None = None,
         on_batch: Callable[[BatchRecord], None] | None = None,
+        admission: Admission = DEFAULT_ADMISSION,
+        fairness: Fairness = DEFAULT_FAIRNESS,
+        isolation: Isolation = DEFAULT_ISOLATION,
     ) -> None:
-        self._limits = Limits(
+        limits = Limits(
             max_batch_size=at_least_one("max_batch_size", max_batch_size),
             max_queue_size=at_least_one("max_queue_size", max_queue_size),
             batch_timeout=seconds("batch_timeout", batch_timeout),
+            max_queue_bytes=admission.max_queue_bytes,
+            max_wait=admission.max_wait,
         )
         concurrency = at_least_one("concurrency", concurrency)
-        self._function = run_batch
-        self._is_coroutine = _is_coroutine_function(run_batch)
-        if self._is_coroutine:
-            self._run_batch: Function = self._run_inside
-            self._executor = executor or LoopExecutor(concurrency)
-        else:
-            self._run_batch = run_batch
-            self._executor = executor or ThreadExecutor(concurrency)
-        self._turns = Turns(self._executor, concurrency, self._advance)
-        self._on_batch = on_batch
+        self._cost = None if batch_cost is None else Cost(batch_cost, max_batch_cost, self._report)
+        rules = Rules(
+            limits,
+            concurrency,
+            allowed_sizes(allowed_batch_sizes, limits.max_batch_size),
+            self._cost,
+            repeatable,
+            None if run_timeout is None else seconds("run_timeout", run_timeout),
+            fairness,
+            isolation,
+        )
+        is_coroutine = _is_coroutine_function(run_batch)
+        if executor is None:
+            executor = (LoopExecutor if is_coroutine else ThreadExecutor)(concurrency)
+        super().__init__(run_batch, rules, executor, on_batch, is_coroutine=is_coroutine)
 
-        # Each submit compares with these three: more rows, no room or another thread get the full
-        # check. `_max_unchecked_size` is 0 unless the Batcher is plainly open. The thread stands
-        # for the loop: `get_running_loop` costs ten times as much (it asks for the process id).
-        self._max_unchecked_size = 0
-        self._max_queue_size = self._limits.max_queue_size
+        # Each submit compares with these, and with `_max_unchecked_size`: more rows, no room or
+        # another thread get the full check. The thread stands for the loop: `get_running_loop`
+        # costs ten times as much (it asks for the process id).
+        self._is_plain = self._cost is None and admission == DEFAULT_ADMISSION
+        self._max_queue_size = limits.max_queue_size
         self._thread = 0
-
-        self._state = _State.NEW
-        self._defect: BaseException | None = None
-        self._queue: RequestQueue[T, R] = RequestQueue(self._limits.max_batch_size)
-        self._running: dict[Run[T, R], None] = {}
-        self._last_run_time = 0.0
-
-        # What the batching coroutine waits for. Arrivals are of interest beside a free thread only.
-        self._listening = False
-        self._woken: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-        self._accepted = self._answered = self._failed = 0
-        self._cancelled = self._refused = self._batches = 0
-
-        self._loop: asyncio.AbstractEventLoop
-        self._clock: Callable[[], float]
-        self._batching: asyncio.Task[None] | None = None
-        self._ended = asyncio.Event()
-        self._drained = False
+        self._accepted = self._cancelled = self._refused = 0
+        self._least_urgent = 0
 
     async def __aenter__(self) -> Self:
         """Bind to the running event loop; start the thread and the batching coroutine."""
-        if self._state is not _State.NEW:
+        if self._state is not State.NEW:
             msg = f"{self!r} {self._state.value}; a Batcher is entered once: make a new one"
             raise RuntimeError(msg)
         self._loop = asyncio.get_running_loop()
@@ -151,9 +159,9 @@ class Batcher(Generic[T, R]):
         is_uvloop = type(self._loop).__module__.partition(".")[0] == "uvloop"
         self._clock = time.monotonic if is_uvloop else self._loop.time
         self._executor.attach(self._loop)
-        self._state = _State.OPEN
-        if not self._is_coroutine:
-            self._max_unchecked_size = self._limits.max_batch_size
+        self._executor.watch(self._check_health)
+        self._state = State.OPEN
+        self._check_health()
         self._batching = self._loop.create_task(
             self._batch_requests(), name=f"batching of {self!r}", context=contextvars.Context()
         )
@@ -179,16 +187,33 @@ class Batcher(Generic[T, R]):
 
     # ------------------------------------------------------------------------------- callers
 
-    async def submit(self, item: T, *, size: int = 1, bucket: Hashable = None) -> R:
+    async def submit(
+        self,
+        item: T,
+        *,
+        size: int = 1,
+        nbytes: int = 0,
+        bucket: Hashable = None,
+        priority: int = 0,
+        timeout: float | None = None,
+    ) -> R:
         """Run `item` together with others, and return its own result.
 
-        `size` is its number of rows; only requests of one `bucket` share a batch. Cancelling the
-        caller takes the item out of the queue, or drops its result if it runs already.
+        `size` is its number of rows, `nbytes` its memory; only requests of one `bucket` share a
+        batch. Lower `priority` goes first; inside one, the request whose `timeout` (seconds) ends
+        first. When it ends before there is a result, DeadlineExceeded is raised at that moment, and
+        what has not run will not. Cancelling the caller takes the item out of the queue, or drops
+        its result if it runs already.
 
-        Raises QueueFull, RequestTooLarge, BatcherClosed, BatchFailed, or the exception that
-        `run_batch` returned in place of the result.
+        Raises QueueFull, RequestTooLarge, DeadlineExceeded, BatcherStuck, BatcherClosed,
+        BatchFailed, or the exception that `run_batch` returned in place of the result.
         """
-        request = self._admit(item, size, bucket)
+        if timeout is None and not priority and not nbytes and self._is_plain:
+            request = self._admit(item, size, bucket)
+        else:
+            (request,) = self._admit_all(
+                [item], [size], bucket, Demand.of(nbytes, priority, timeout)
+            )
         try:
             return await request.future
         except BaseException:
@@ -196,10 +221,22 @@ class Batcher(Generic[T, R]):
             raise
 
     async def submit_with_receipt(
-        self, item: T, *, size: int = 1, bucket: Hashable = None
+        self,
+        item: T,
+        *,
+        size: int = 1,
+        nbytes: int = 0,
+        bucket: Hashable = None,
+        priority: int = 0,
+        timeout: float | None = None,
     ) -> tuple[R, Receipt]:
         """`submit`, and what the request went through."""
-        request = self._admit(item, size, bucket)
+        if timeout is None and not priority and not nbytes and self._is_plain:
+            request = self._admit(item, size, bucket)
+        else:
+            (request,) = self._admit_all(
+                [item], [size], bucket, Demand.of(nbytes, priority, timeout)
+            )
         try:
             result = await request.future
         except BaseException:
@@ -212,15 +249,20 @@ class Batcher(Generic[T, R]):
         items: Iterable[T],
         *,
         sizes: Iterable[int] | None = None,
+        nbytes: int = 0,
         bucket: Hashable = None,
+        priority: int = 0,
+        timeout: float | None = None,
     ) -> list[R]:
         """Run several items for one caller, and return their results in order.
 
-        `sizes` has the rows of each, 1 by default. They are admitted together or not at all, and
-        cancelled together; the first exception ends the call and abandons the rest. Raises as
-        `submit` does.
+        `sizes` has the rows of each, 1 by default; `nbytes` is the memory of all. They are admitted
+        together or not at all, have one deadline and are cancelled together; the first exception
+        ends the call and abandons the rest. Raises as `submit` does.
         """
-        answered = await self.submit_many_with_receipts(items, sizes=sizes, bucket=bucket)
+        answered = await self.submit_many_with_receipts(
+            items, sizes=sizes, nbytes=nbytes, bucket=bucket, priority=priority, timeout=timeout
+        )
         return [result for result, _ in answered]
 
     async def submit_many_with_receipts(
@@ -228,16 +270,18 @@ class Batcher(Generic[T, R]):
         items: Iterable[T],
         *,
         sizes: Iterable[int] | None = None,
+        nbytes: int = 0,
         bucket: Hashable = None,
+        priority: int = 0,
+        timeout: float | None = None,
     ) -> list[tuple[R, Receipt]]:
         """`submit_many`, and what each of the requests went through."""
         items = list(items)
-        rows = [1] * len(items) if sizes is None else [at_least_one("size", n) for n in sizes]
+        rows = [1] * len(items) if sizes is None else list(sizes)
         if len(rows) != len(items):
             msg = f"there are {len(items)} items but {len(rows)} sizes"
             raise ValueError(msg)
-        self._check_admission(sum(rows), max(rows, default=0), len(items))
-        requests = [self._admit(item, n, bucket) for item, n in zip(items, rows, strict=True)]
+        requests = self._admit_all(items, rows, bucket, Demand.of(nbytes, priority, timeout))
         try:
             results = await asyncio.gather(*[request.future for request in requests])
         except BaseException:
@@ -247,16 +291,24 @@ class Batcher(Generic[T, R]):
         return [(r, _receipt(request)) for r, request in zip(results, requests, strict=True)]
 
     def submit_threadsafe(
-        self, item: T, *, size: int = 1, bucket: Hashable = None
+        self,
+        item: T,
+        *,
+        size: int = 1,
+        nbytes: int = 0,
+        bucket: Hashable = None,
+        priority: int = 0,
+        timeout: float | None = None,
     ) -> "ThreadFuture[R]":
         """`submit` from another thread than the event loop's."""
-        if self._state in {_State.NEW, _State.CLOSED}:
+        if self._state in {State.NEW, State.CLOSED}:
             raise self._not_open()
         if self._executor.runs_current_thread():
             raise _inside_run_batch(self)
-        return asyncio.run_coroutine_threadsafe(
-            self.submit(item, size=size, bucket=bucket), self._loop
+        submitting = self.submit(
+            item, size=size, nbytes=nbytes, bucket=bucket, priority=priority, timeout=timeout
         )
+        return asyncio.run_coroutine_threadsafe(submitting, self._loop)
 
     # ----------------------------------------------------------------------------- admission
 
@@ -269,7 +321,7 @@ class Batcher(Generic[T, R]):
             or self._queue.rows + size > self._max_queue_size
             or threading.get_ident() != self._thread
         ):
-            self._check_admission(size, size, 1)
+            self._check_admission([size])
         future: asyncio.Future[R] = self._loop.create_future()
         request: Request[T, R] = Request(item, size, self._accepted, self._clock(), future)
         self._queue.put(request, bucket)
@@ -278,32 +330,85 @@ class Batcher(Generic[T, R]):
             self._wake()
         return request
 
-    def _check_admission(self, rows: int, largest: int, requests: int) -> None:
-        """Raise what stands against admitting `rows` together, `largest` of them in one item."""
-        if self._state is not _State.OPEN:
+    def _admit_all(
+        self, items: list[T], sizes: Iterable[int], bucket: Hashable, demand: Demand
+    ) -> list[Request[T, R]]:
+        """Accept requests together, or none of them."""
+        rows = [at_least_one("size", size) for size in sizes]
+        hash(bucket)  # TypeError before anything has changed.
+        if self._cost is not None:
+            for item in items:
+                self._cost.check(item)
+        self._check_admission(rows, demand)
+        self._least_urgent = max(self._least_urgent, demand.priority)
+        arrival = self._clock()
+        requests: list[Request[T, R]] = []
+        for item, size in zip(items, rows, strict=True):
+            future: asyncio.Future[R] = self._loop.create_future()
+            request = RankedRequest(item, size, self._accepted, arrival, future)
+            # The bytes of all leave the queue with the first of them.
+            request.demand(demand if not requests else demand._replace(nbytes=0))
+            self._queue.put_ranked(request, bucket)
+            self._accepted += 1
+            requests.append(request)
+            if request.deadline is not None:
+                self._deadlines.add(request)
+        if demand.timeout is not None:
+            self._watch_deadlines()
+        if self._listening:
+            self._wake()
+        return requests
+
+    def _check_admission(self, sizes: list[int], demand: Demand = NOTHING_MORE) -> None:
+        """Raise what stands against admitting requests of these sizes together."""
+        if self._state is not State.OPEN:
             raise self._not_open()
         if asyncio.get_running_loop() is not self._loop:
             msg = f"{self!r} belongs to another event loop; from a thread use `submit_threadsafe`"
             raise RuntimeError(msg)
-        if _inside.get() is self:
+        if inside.get() is self:
             raise _inside_run_batch(self)
+        if self._is_stuck():
+            raise self._stuck()
         try:
-            check_room(
-                rows,
-                largest,
-                queued=self._queue.rows,
-                limits=self._limits,
-                last_run_time=self._last_run_time,
-            )
+            load = self._load()
+            check_room(sizes, demand.nbytes, load, self._limits)
+            if demand.timeout is not None or self._limits.max_wait is not None:
+                self._check_wait(sum(sizes), demand, load)
         except QueueFull:
-            self._refused += requests
+            self._refused += len(sizes)
             raise
 
-    def _not_open(self) -> Exception:
-        msg = f"{self!r} {self._state.value}"
-        if self._state is _State.NEW:
-            return RuntimeError(msg)
-        return because(BatcherClosed(msg), self._defect)
+    def _load(self) -> Load:
+        """What a new request would find."""
+        now, most = self._clock(), self._queue.max_batch_size
+        left = [self._expected(run.padded_size) - (now - run.taken) for run in self._running]
+        return Load(
+            queued=self._queue.rows,
+            nbytes=self._queue.nbytes,
+            run_time=self._expected(self._padded(most)),
+            left=max(0.0, min(left)) if len(left) >= self._concurrency else 0.0,
+            max_batch_size=most,
+            concurrency=self._concurrency,
+        )
+
+    def _check_wait(self, rows: int, demand: Demand, load: Load) -> None:
+        """Refuse what is predicted to wait too long. QueueFull.
+
+        Beside an idle function nobody is refused: by running, predictions get better.
+        """
+        if load.run_time == 0 or not (self._running or load.queued):
+            return
+        run_time = self._expected(self._padded(min(rows, load.max_batch_size)))
+        try:
+            check_wait(load.wait_behind(load.queued), run_time, demand.timeout, self._limits)
+        except QueueFull:
+            # Not all who wait may go first; but to count them takes a look at each.
+            deadline = None if demand.timeout is None else self._clock() + demand.timeout
+            if self._deadlines.is_latest(deadline) and demand.priority >= self._least_urgent:
+                raise
+            ahead = self._queue.rows_ahead(demand.priority, deadline)
+            check_wait(load.wait_behind(ahead), run_time, demand.timeout, self._limits)
 
     def _give_up(self, request: Request[T, R]) -> None:
         """The caller waits no longer: cancelled, or told of its exception."""
@@ -312,118 +417,8 @@ class Batcher(Generic[T, R]):
         if future.cancel() or future.cancelled():
             self._cancelled += 1
             self._queue.abandon(request)
-            if self._state is _State.DRAINING:
+            if self._state is State.DRAINING:
                 self._wake()  # It may have been the last one.
-
-    # -------------------------------------------------------------------------------- batches
-
-    async def _batch_requests(self) -> None:
-        """The batching coroutine. However it ends, nobody is left waiting for it."""
-        try:
-            while True:
-                self._advance()
-                self._end_if_drained()
-                self._woken = self._loop.create_future()
-                await self._woken
-        finally:
-            self._shut()
-
-    def _wake(self) -> None:
-        """Let the batching coroutine have a look, after all that happens in this pass."""
-        self._listening = False
-        if self._woken is not None and not self._woken.done():
-            self._woken.set_result(None)
-
-    def _advance(self) -> None:
-        """Start all that may start now, and arrange to be called when more may."""
-        if self._state is _State.CLOSED:
-            return
-        try:
-            self._start_released()
-        except Exception as defect:  # noqa: BLE001 - a silent death would leave callers waiting
-            self._die(defect)
-
-    def _start_released(self) -> None:
-        while self._state is not _State.CLOSED:
-            decision = next_release(
-                self._queue,
-                self._limits,
-                self._clock(),
-                draining=self._state is _State.DRAINING,
-            )
-            if not isinstance(decision, Release):
-                self._listening = True
-                self._set_timer(decision.until)
-                break
-            if not self._turns.take():
-                # A batch that ends, or a turn that is granted, calls again.
-                self._listening = False
-                self._set_timer(None)
-                break
-            self._start(decision)
-        self._turns.return_unused()
-
-    def _start(self, release: Release[T, R]) -> None:
-        """Use the turn for the next batch. From now on whoever is in it will be told."""
-        run: Run[T, R] = Run(release.lane.bucket, release.reason, self._clock())
-        self._running[run] = None
-        try:
-            self._queue.take(release.lane, run)
-            if run.requests:
-                done = functools.partial(self._finish, run)
-                self._executor.run(self._run_batch, run.batch(), done)
-                return
-        except Exception as defect:  # noqa: BLE001 - buckets and executors are somebody's code
-            self._die(defect)
-        # All were cancelled in this very pass of the loop; or nothing can run any more.
-        del self._running[run]
-        self._turns.end()
-
-    def _finish(self, run: Run[T, R], outcome: Outcome) -> None:
-        """A batch has ended. The thread comes first, then its callers."""
-        self._running.pop(run, None)
-        self._last_run_time = run.run_time = outcome.run_time
-        self._batches += 1
-        self._turns.end()
-        if self._state is not _State.CLOSED:
-            self._advance()
-            self._answer(run, outcome)
-            self._end_if_drained()
-        run.requests.clear()
-
-    def _answer(self, run: Run[T, R], outcome: Outcome) -> None:
-        """Resolve the futures of a batch, in one pass of the loop."""
-        requests = run.requests
-        error, results = outcome.error, outcome.returned
-        if error is None:
-            try:
-                results = one_for_each(results, len(requests))
-            except Exception as wrong:  # noqa: BLE001 - iterating is the function's code as well
-                error = wrong
-        if error is not None:
-            results = [batch_failed(error, len(requests)) for _ in requests]
-        failed = abandoned = 0
-        for request, result in zip(requests, results, strict=True):
-            future = request.future
-            if future.done():
-                abandoned += 1
-            elif isinstance(result, BaseException):
-                failed += 1
-                future.set_exception(raisable(result))
-            else:
-                future.set_result(result)
-        self._failed += failed
-        self._answered += len(requests) - failed - abandoned
-        if self._on_batch is not None:
-            try:
-                self._on_batch(run.record(failed=failed, abandoned=abandoned))
-            except Exception as error:  # noqa: BLE001 - an observer must not disturb what it sees
-                self._report("on_batch raised", error)
-
-    def _set_timer(self, until: float | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None if until is None else self._loop.call_at(until, self._wake)
 
     # ---------------------------------------------------------------------------------- ending
 
@@ -434,10 +429,10 @@ class Batcher(Generic[T, R]):
         """
         if timeout is not None:
             seconds("timeout", timeout)
-        if self._state is _State.NEW:
+        if self._state is State.NEW:
             raise self._not_open()
-        if self._state is _State.OPEN:
-            self._state = _State.DRAINING
+        if self._state is State.OPEN:
+            self._state = State.DRAINING
             self._max_unchecked_size = 0
             self._wake()
         try:
@@ -457,38 +452,6 @@ class Batcher(Generic[T, R]):
         if self._batching is not None:
             await asyncio.wait({self._batching})
 
-    def _end_if_drained(self) -> None:
-        if self._state is _State.DRAINING and not self._queue.rows and not self._running:
-            self._drained = True
-            self._shut()
-
-    def _die(self, defect: Exception) -> None:
-        """A defect of this class or of an executor: tell everybody, and the loop."""
-        self._defect = defect
-        self._shut()
-        self._report("the batching of requests failed; everyone waiting was told", defect)
-
-    def _shut(self) -> None:
-        """End everything, at once and once."""
-        entered = self._state is not _State.NEW
-        if self._state is _State.CLOSED:
-            return
-        self._state = _State.CLOSED
-        self._max_unchecked_size = 0
-        left = [*self._queue.take_all(), *(r for run in self._running for r in run.requests)]
-        for request in left:
-            if not request.future.done():
-                self._failed += 1
-                request.future.set_exception(self._not_open())
-        self._listening = False
-        self._set_timer(None)
-        self._ended.set()
-        if entered:
-            self._turns.return_unused()
-            self._executor.detach()
-        if self._batching is not None:
-            self._batching.cancel()
-
     # ------------------------------------------------------------------------------ observation
 
     def stats(self) -> BatcherStats:
@@ -496,26 +459,22 @@ class Batcher(Generic[T, R]):
         return BatcherStats(
             queued_requests=len(self._queue),
             queued_rows=self._queue.rows,
+            queued_bytes=self._queue.nbytes,
             running_batches=len(self._running),
             accepted=self._accepted,
             answered=self._answered,
             failed=self._failed,
+            expired=self._expired,
             cancelled=self._cancelled,
             refused=self._refused,
             batches=self._batches,
+            max_batch_size=self._queue.max_batch_size,
+            healthy=not self._is_stuck(),
         )
 
     def __repr__(self) -> str:
         name = getattr(self._function, "__qualname__", type(self._function).__qualname__)
         return f"<Batcher of {name}: {self._queue.rows} rows queued, {len(self._running)} running>"
-
-    def _report(self, message: str, error: BaseException) -> None:
-        self._loop.call_exception_handler({"message": f"{self!r}: {message}", "exception": error})
-
-    async def _run_inside(self, batch: Batch[T]) -> Any:
-        """A coroutine `run_batch`, marked so that it cannot wait for itself."""
-        _inside.set(self)
-        return await cast("Awaitable[Any]", self._function(batch))
 
 
 def _is_coroutine_function(function: object) -> bool:

@@ -2,7 +2,10 @@
 
     BatcherError
     ├── QueueFull           try again after `retry_after` seconds; the queue has no room now
+    ├── DeadlineExceeded    it is too late; the request was not run, or its result is not waited for
+    │                       (also a TimeoutError)
     ├── RequestTooLarge     cut the request up; it can never fit (also a ValueError)
+    ├── BatcherStuck        go elsewhere for now: a call hangs, and everything would wait behind it
     ├── BatcherClosed       go elsewhere; this Batcher answers nobody any more
     └── BatchFailed         the function failed for the whole batch; `__cause__` says why
 
@@ -17,15 +20,23 @@ class BatcherError(Exception):
 
 
 class QueueFull(BatcherError):
-    """The queue is bounded and has no room for these rows now.
+    """The queue has no room now, or the wait would be longer than the request has time for.
 
-    `retry_after`: seconds until the queue should have drained, from the run time of the last batch;
-    0.0 before the first batch has run.
+    `retry_after`: seconds until the queue should have drained, by what batches took so far; 0.0
+    before the first batch has run.
     """
 
     def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class DeadlineExceeded(BatcherError, TimeoutError):
+    """The `timeout` of the request has passed, or what is left of it is too short to run it."""
+
+
+class BatcherStuck(BatcherError):
+    """A call has taken longer than `run_timeout`, and has still not come back."""
 
 
 class RequestTooLarge(BatcherError, ValueError):

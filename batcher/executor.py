@@ -67,6 +67,8 @@ class Executor(ABC):
         self._waiting: deque[Callable[[], None]] = deque()
         self._granting = False
         self._users = 0
+        self._lost = 0
+        self._watchers: list[Callable[[], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -113,6 +115,35 @@ class Executor(ABC):
                 self._waiting.popleft()()
         finally:
             self._granting = False
+
+    # A call that hangs keeps its slot: whoever shares this executor wants to know of it.
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether calls that hang hold all slots."""
+        return self._lost >= self.slots
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called when the executor gets stuck, and when it goes on."""
+        self._watchers.append(changed)
+
+    def unwatch(self, changed: Callable[[], None]) -> None:
+        """Be told no more."""
+        self._watchers.remove(changed)
+
+    def lose_slot(self) -> None:
+        """A call is taken to hang."""
+        self._lost += 1
+        self._tell_watchers()
+
+    def regain_slot(self) -> None:
+        """A call that was taken to hang has come back."""
+        self._lost -= 1
+        self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
+        for changed in list(self._watchers):
+            changed()
 
     @abstractmethod
     def run(self, function: Function, argument: object, done: Done) -> None:

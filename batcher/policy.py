@@ -3,16 +3,21 @@
 The release rule
 ----------------
 It is asked whenever a thread is free, and never binds a request to a batch before that: while the
-model is busy, batches grow by themselves. The lane with the oldest head goes first, because
+model is busy, batches grow by themselves. The first lane goes, which is that with the oldest head,
+or with the smallest claim once there are priorities or deadlines (`ranks`); because
 
     full      its rows fill a batch, or the queue has no room left for company;
     drain     no company can come;
-    idle      nobody asked to wait (`batch_timeout` is 0);
-    timeout   its head has waited `batch_timeout`.
+    idle      nobody asked to wait (`batch_timeout` is 0).
 
-Otherwise its head waits on purpose, which is no reason for another bucket's full batch to wait: the
-oldest of the full ones is released. When there is none either, nothing can happen until
-the oldest head's time is up, or a request arrives.
+Otherwise it waits on purpose, which is no reason for others to wait. Then goes
+
+    timeout   a lane in which somebody has waited `batch_timeout`; or
+    deadline  one in which somebody would be late if it waited any longer; or
+    full      the first of those that hold a full batch.
+
+When there is none either, nothing can happen until the next of these times, or until a request
+arrives.
 """
 
 from dataclasses import dataclass
@@ -25,11 +30,13 @@ from batcher.stats import Reason
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds that the rule keeps: rows, rows and seconds."""
+    """The bounds that rules keep: rows, rows and seconds; bytes and seconds, if there are any."""
 
     max_batch_size: int
     max_queue_size: int
     batch_timeout: float
+    max_queue_bytes: int | None = None
+    max_wait: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +56,42 @@ class Wait:
 
 NOBODY_WAITS = Wait(None)
 
+IN_TIME = 2
+"""Run times before a deadline at which waiting for company ends: one may be longer than most."""
+
 
 def next_release(
-    queue: RequestQueue[T, R], limits: Limits, now: float, *, draining: bool
+    queue: RequestQueue[T, R], limits: Limits, now: float, *, draining: bool, run_time: float = 0.0
 ) -> Release[T, R] | Wait:
-    """Decide what a free thread should do at `now`."""
-    oldest = queue.oldest()
-    if oldest is None:
+    """Decide what a free thread should do at `now`; a batch is expected to take `run_time`."""
+    first = queue.first()
+    if first is None:
         return NOBODY_WAITS
-    if oldest.rows >= limits.max_batch_size or queue.rows >= limits.max_queue_size:
-        return Release(oldest, Reason.FULL)
-    if draining:
-        return Release(oldest, Reason.DRAIN)
-    if limits.batch_timeout == 0:
-        return Release(oldest, Reason.IDLE)
-    due = oldest.head.arrival + limits.batch_timeout
+    reason = _reason_to_go(first, queue, limits, draining=draining)
+    if reason is not None:
+        return Release(first, reason)
+    oldest = queue.oldest()
+    assert oldest is not None
+    due = oldest.oldest().arrival + limits.batch_timeout
     if now >= due:
         return Release(oldest, Reason.TIMEOUT)
+    latest = due
+    pressing = queue.most_pressing()
+    if pressing is not None:
+        deadline, lane = pressing
+        latest = min(due, deadline - IN_TIME * run_time)
+        if now >= latest:
+            return Release(lane, Reason.DEADLINE)
     full = queue.full()
-    return Wait(due) if full is None else Release(full, Reason.FULL)
+    return Wait(latest) if full is None else Release(full, Reason.FULL)
+
+
+def _reason_to_go(
+    first: Lane[T, R], queue: RequestQueue[T, R], limits: Limits, *, draining: bool
+) -> Reason | None:
+    """Why the first lane should go, whatever the time; None if it may wait for company."""
+    if first.rows >= queue.max_batch_size or queue.rows >= limits.max_queue_size:
+        return Reason.FULL
+    if draining:
+        return Reason.DRAIN
+    return Reason.IDLE if limits.batch_timeout == 0 else None

@@ -7,12 +7,36 @@ future's to say. There is no other state.
 
 import asyncio
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar, overload
 
+from batcher.options import not_negative, seconds, whole_number
 from batcher.stats import BatchRecord, Reason, Receipt
+
+if TYPE_CHECKING:
+    from batcher.isolation import Split
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Demand(NamedTuple):
+    """What a caller may ask for beside its rows: bytes, a priority, seconds until its deadline."""
+
+    nbytes: int = 0
+    priority: int = 0
+    timeout: float | None = None
+
+    @classmethod
+    def of(cls, nbytes: int, priority: int, timeout: float | None) -> "Demand":
+        """Check what a caller gave. TypeError, ValueError."""
+        return cls(
+            not_negative("nbytes", nbytes),
+            whole_number("priority", priority),
+            None if timeout is None else seconds("timeout", timeout),
+        )
+
+
+NOTHING_MORE: Final = Demand()
 
 
 class Request(Generic[T, R]):
@@ -24,6 +48,10 @@ class Request(Generic[T, R]):
     __slots__ = ("arrival", "future", "item", "number", "place", "size")
 
     place: object
+    # What most requests do not have costs them nothing: see `RankedRequest`.
+    deadline: float | None = None
+    priority: int = 0
+    nbytes: int = 0
 
     def __init__(
         self, item: T, size: int, number: int, arrival: float, future: "asyncio.Future[R]"
@@ -34,6 +62,26 @@ class Request(Generic[T, R]):
         self.arrival = arrival
         self.future = future
 
+    def is_late(self, now: float) -> bool:
+        """Whether its deadline has passed by then."""
+        return self.deadline is not None and self.deadline <= now
+
+
+class RankedRequest(Request[T, R]):
+    """A request with a deadline (loop time), a priority (lower is more urgent) or bytes."""
+
+    __slots__ = ("deadline", "nbytes", "priority")
+
+    deadline: float | None
+    priority: int
+    nbytes: int
+
+    def demand(self, demand: Demand) -> None:
+        """Note what its caller asks for."""
+        self.nbytes = demand.nbytes
+        self.priority = demand.priority
+        self.deadline = None if demand.timeout is None else self.arrival + demand.timeout
+
 
 class Run(Generic[T, R]):
     """A batch on its way: who is in it, why it was released, when it was taken, how long it ran.
@@ -42,7 +90,10 @@ class Run(Generic[T, R]):
     references would have to wait for the garbage collector.
     """
 
-    __slots__ = ("bucket", "count", "reason", "requests", "run_time", "size", "taken")
+    __slots__ = (
+        *("bucket", "count", "padded_size", "reason", "requests", "run_time", "size"),
+        *("split", "taken", "timer"),
+    )
 
     def __init__(self, bucket: Hashable, reason: Reason, taken: float) -> None:
         self.bucket = bucket
@@ -50,13 +101,21 @@ class Run(Generic[T, R]):
         self.taken = taken
         self.requests: list[Request[T, R]] = []
         self.size = 0
+        self.padded_size = 0
         self.count = 0
         self.run_time = 0.0
+        self.split: Split[T, R] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+    def items_with(self, request: Request[T, R]) -> list[T]:
+        """The items of the batch, if this one came into it."""
+        return [*[each.item for each in self.requests], request.item]
 
     def batch(self) -> "Batch[T]":
         """What `run_batch` gets to see."""
         self.count = len(self.requests)
-        return Batch([request.item for request in self.requests], self.bucket, self.size)
+        items = [request.item for request in self.requests]
+        return Batch(items, self.bucket, self.size, self.padded_size)
 
     def receipt(self, request: Request[T, R]) -> Receipt:
         """What one of its requests went through."""
@@ -65,14 +124,16 @@ class Run(Generic[T, R]):
             run_time=self.run_time,
             batch_size=self.size,
             batch_requests=self.count,
+            padded_size=self.padded_size,
             reason=self.reason,
         )
 
-    def record(self, *, failed: int, abandoned: int) -> BatchRecord:
+    def record(self, *, failed: int, abandoned: int, again: int = 0) -> BatchRecord:
         """The whole batch, once its callers have been told."""
         taken = self.taken
         return BatchRecord(
             size=self.size,
+            padded_size=self.padded_size,
             requests=self.count,
             bucket=self.bucket,
             reason=self.reason,
@@ -80,21 +141,27 @@ class Run(Generic[T, R]):
             run_time=self.run_time,
             failed=failed,
             abandoned=abandoned,
+            again=again,
         )
 
 
 class Batch(Sequence[T]):
     """The items that run together, in the order they arrived: what `run_batch` is called with.
 
-    `bucket` is theirs in common, `size` the rows of all together (at least `len(batch)`).
+    `bucket` is theirs in common, `size` the rows of all together (at least `len(batch)`), and
+    `padded_size` the smallest allowed batch size that holds them: pad to it, and cut off again
+    (`batcher.arrays` does); it is `size` where no sizes are prescribed.
     """
 
-    __slots__ = ("_items", "bucket", "size")
+    __slots__ = ("_items", "bucket", "padded_size", "size")
 
-    def __init__(self, items: Sequence[T], bucket: Hashable, size: int) -> None:
+    def __init__(
+        self, items: Sequence[T], bucket: Hashable, size: int, padded_size: int | None = None
+    ) -> None:
         self._items = items
         self.bucket = bucket
         self.size = size
+        self.padded_size = size if padded_size is None else padded_size
 
     def __len__(self) -> int:
         return len(self._items)

@@ -1,14 +1,27 @@
 """What `run_batch` returned or raised, as something each caller can be told. Pure; event loop."""
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from batcher.errors import BatchFailed
+
+if TYPE_CHECKING:
+    from batcher.executor import Outcome
 
 _Error = TypeVar("_Error", bound=BaseException)
 
 
-def one_for_each(returned: Any, requests: int) -> list[Any]:
-    """The results as a list. TypeError or ValueError say what should have been returned."""
+def one_for_each(outcome: "Outcome", requests: int) -> tuple[list[Any], BaseException | None]:
+    """The results of a call and None; or the exception that tells why there are none."""
+    if outcome.error is not None:
+        return [], outcome.error
+    try:
+        return _as_list(outcome.returned, requests), None
+    except Exception as error:  # noqa: BLE001 - iterating is the function's code as well
+        return [], error
+
+
+def _as_list(returned: Any, requests: int) -> list[Any]:
+    """TypeError or ValueError say what should have been returned."""
     if not isinstance(returned, list):
         if isinstance(returned, str | bytes | dict | set) or not hasattr(returned, "__len__"):
             msg = (

@@ -20,6 +20,10 @@ class Reason(enum.StrEnum):
     """Its oldest request had waited `batch_timeout`."""
     DRAIN = "drain"
     """The Batcher drains: no company can come any more."""
+    DEADLINE = "deadline"
+    """Waiting for company any longer would have made one of its requests late."""
+    AGAIN = "again"
+    """It is a part of a batch that failed, run to find out whose fault that was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class BatchRecord:
 
     size: int
     """Rows in the batch."""
+    padded_size: int
+    """Rows that the function was to pad it to; `size` where no sizes are prescribed."""
     requests: int
     """Requests in the batch; at most `size`."""
     bucket: Hashable
@@ -42,6 +48,8 @@ class BatchRecord:
     """Requests answered with an exception."""
     abandoned: int
     """Requests whose callers were gone when the batch ended; their results were dropped."""
+    again: int
+    """Requests that nobody was told about yet: the batch failed, and they run again in parts."""
 
     @property
     def queue_time_oldest(self) -> float:
@@ -66,6 +74,8 @@ class Receipt:
     """Rows that ran together, its own included."""
     batch_requests: int
     """Requests that ran together, itself included."""
+    padded_size: int
+    """Rows that its batch was to be padded to."""
     reason: Reason
     """Why its batch was released."""
 
@@ -74,11 +84,12 @@ class Receipt:
 class BatcherStats:
     """The whole Batcher at one moment. Counters never decrease.
 
-    `accepted` = `answered` + `failed` + `cancelled` + what is queued or running now.
+    `accepted` = `answered` + `failed` + `expired` + `cancelled` + what is queued or running now.
     """
 
     queued_requests: int
     queued_rows: int
+    queued_bytes: int
     running_batches: int
     accepted: int
     """Requests that got into the queue."""
@@ -86,9 +97,15 @@ class BatcherStats:
     """Requests that ended with a result."""
     failed: int
     """Requests that ended with an exception."""
+    expired: int
+    """Requests that ended with DeadlineExceeded."""
     cancelled: int
     """Requests that their callers gave up, queued or running."""
     refused: int
-    """Requests that found the queue full."""
+    """Requests that were refused at the door."""
     batches: int
-    """Batches that have run."""
+    """Batches that have run, parts of failed ones included."""
+    max_batch_size: int
+    """Most rows in a batch now: less than configured after memory was exhausted."""
+    healthy: bool
+    """Whether calls come back: False while one is over `run_timeout` and holds up the others."""

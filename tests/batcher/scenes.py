@@ -42,7 +42,7 @@ def unfinished(batcher: Batcher[Any, Any]) -> int:
 def assert_books_balance(batcher: Batcher[Any, Any]) -> None:
     """Every accepted request is in exactly one place."""
     stats = batcher.stats()
-    ended = stats.answered + stats.failed + stats.cancelled
+    ended = stats.answered + stats.failed + stats.expired + stats.cancelled
     assert stats.accepted == ended + stats.queued_requests + unfinished(batcher)
 
 

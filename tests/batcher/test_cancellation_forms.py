@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from batcher import Batcher, BatchRecord
-from batcher.queue import SWEEP_AT_LEAST
+from batcher.ranks import SWEEP_AT_LEAST
 from batcher.testing import FakeExecutor, Faults
 from tests.batcher.scenes import (
     assert_books_balance,

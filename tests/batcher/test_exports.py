@@ -9,6 +9,7 @@ import pytest
 import batcher
 
 PUBLIC = [
+    "Admission",
     "Batch",
     "BatchFailed",
     "BatchRecord",
@@ -16,7 +17,11 @@ PUBLIC = [
     "BatcherClosed",
     "BatcherError",
     "BatcherStats",
+    "BatcherStuck",
+    "DeadlineExceeded",
     "Executor",
+    "Fairness",
+    "Isolation",
     "LoopExecutor",
     "Outcome",
     "QueueFull",

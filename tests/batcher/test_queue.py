@@ -20,7 +20,8 @@ from hypothesis.stateful import (
 )
 
 from batcher import Reason
-from batcher.queue import SWEEP_AT_LEAST, Lane, RequestQueue
+from batcher.queue import Lane, RequestQueue
+from batcher.ranks import SWEEP_AT_LEAST
 from batcher.request import Request, Run
 
 AnyRequest = Request[str, int]
@@ -275,7 +276,7 @@ class AgainstANaiveQueue(RuleBasedStateMachine):
             assert lane is None
             return
         assert lane is not None
-        assert (lane.head, lane.bucket) == self.living[0]
+        assert (lane.oldest(), lane.bucket) == self.living[0]
         self._take(lane)
 
     @rule()

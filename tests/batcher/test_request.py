@@ -21,7 +21,7 @@ def a_run(loop: AbstractEventLoop) -> Run[str, int]:
     for number, (item, size, arrival) in enumerate([("a", 2, 7.0), ("b", 1, 9.5)]):
         future: Future[int] = loop.create_future()
         run.requests.append(Request(item, size, number, arrival, future))
-        run.size += size
+        run.size = run.padded_size = run.size + size
     run.run_time = 0.5
     return run
 
@@ -45,8 +45,8 @@ def test_a_run_tells_each_request_what_it_went_through(loop: AbstractEventLoop) 
     run.batch()
     requests = list(run.requests)
     run.requests.clear()  # As at the end of a batch: receipts are asked for afterwards.
-    assert run.receipt(requests[0]) == Receipt(3.0, 0.5, 3, 2, Reason.FULL)
-    assert run.receipt(requests[1]) == Receipt(0.5, 0.5, 3, 2, Reason.FULL)
+    assert run.receipt(requests[0]) == Receipt(3.0, 0.5, 3, 2, 3, Reason.FULL)
+    assert run.receipt(requests[1]) == Receipt(0.5, 0.5, 3, 2, 3, Reason.FULL)
 
 
 def test_a_run_tells_the_observer_about_all(loop: AbstractEventLoop) -> None:
@@ -55,6 +55,7 @@ def test_a_run_tells_the_observer_about_all(loop: AbstractEventLoop) -> None:
     record = run.record(failed=1, abandoned=0)
     assert record == BatchRecord(
         size=3,
+        padded_size=3,
         requests=2,
         bucket="bucket",
         reason=Reason.FULL,
@@ -62,10 +63,13 @@ def test_a_run_tells_the_observer_about_all(loop: AbstractEventLoop) -> None:
         run_time=0.5,
         failed=1,
         abandoned=0,
+        again=0,
     )
     assert record.queue_time_oldest == 3.0
     assert record.queue_time_mean == 1.75
 
 
 def test_a_reason_is_a_word() -> None:
-    assert [str(reason) for reason in Reason] == ["full", "idle", "timeout", "drain"]
+    assert [str(reason) for reason in Reason] == [
+        *("full", "idle", "timeout", "drain", "deadline", "again")
+    ]

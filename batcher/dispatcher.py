@@ -1,0 +1,450 @@
+"""What happens to accepted requests: batches, deadlines, failures, hung calls. Event loop only.
+
+    RequestQueue ──> policy.next_release ──> Executor ──> run_batch                  [model thread]
+                                                              │
+         each caller's future <── answered, or split and run again
+
+The batching coroutine wakes when a request arrives beside a free thread, and starts what the policy
+releases. The same step runs directly when a batch has ended, before that batch's callers are told:
+the model thread must not wait for them. Whatever ends the coroutine ends all who wait for it.
+
+`Dispatcher` is the half of `Batcher` below its doors; nobody else uses it.
+"""
+
+import asyncio
+import bisect
+import contextvars
+import enum
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, NamedTuple, cast
+
+from batcher.cost import Cost, RunTimes
+from batcher.deadlines import Deadlines
+from batcher.errors import BatcherClosed, BatcherStuck, DeadlineExceeded
+from batcher.executor import Executor, Function, Outcome, Turns
+from batcher.isolation import SizeCap, Split
+from batcher.options import Fairness, Isolation
+from batcher.policy import Limits, Release, next_release
+from batcher.queue import RequestQueue
+from batcher.request import Batch, R, Request, Run, T
+from batcher.results import batch_failed, because, one_for_each, raisable
+from batcher.stats import BatchRecord, Reason
+from batcher.taking import Terms
+
+
+class State(enum.Enum):
+    """Where a Batcher is in its life."""
+
+    NEW = "has not been entered: use `async with`"
+    OPEN = "is open"
+    DRAINING = "is draining"
+    CLOSED = "is closed"
+
+
+# Set while a coroutine `run_batch` runs, for the tasks it starts too.
+inside: contextvars.ContextVar["Dispatcher[Any, Any] | None"] = contextvars.ContextVar(
+    "inside", default=None
+)
+
+
+class Rules(NamedTuple, Generic[T]):
+    """The options of a Batcher, checked."""
+
+    limits: Limits
+    concurrency: int
+    allowed_sizes: tuple[int, ...]
+    cost: Cost[T] | None
+    repeatable: bool
+    run_timeout: float | None
+    fairness: Fairness
+    isolation: Isolation
+
+
+class Dispatcher(Generic[T, R]):
+    """Owns the queue and everything that runs."""
+
+    def __init__(
+        self,
+        function: Callable[[Batch[T]], Any],
+        rules: Rules[T],
+        executor: Executor,
+        on_batch: Callable[[BatchRecord], None] | None,
+        *,
+        is_coroutine: bool,
+    ) -> None:
+        self._limits, self._allowed = rules.limits, rules.allowed_sizes
+        self._concurrency = rules.concurrency
+        self._repeatable = rules.repeatable
+        self._run_timeout = rules.run_timeout
+        self._isolation = rules.isolation
+        self._function = function
+        self._is_coroutine = is_coroutine
+        self._run_batch: Function = self._run_inside if is_coroutine else function
+        self._executor = executor
+        self._turns = Turns(executor, rules.concurrency, self._advance)
+        self._on_batch = on_batch
+
+        self._state = State.NEW
+        self._defect: BaseException | None = None
+        most = rules.limits.max_batch_size
+        self._queue: RequestQueue[T, R] = RequestQueue(most, rules.fairness.ageing)
+        self._cap = SizeCap(most, rules.allowed_sizes, rules.isolation.probe_after)
+        self._deadlines: Deadlines[T, R] = Deadlines()
+        self._running: dict[Run[T, R], None] = {}
+        # Runs over their time; the executor knows of those of other Batchers.
+        self._hung: dict[Run[T, R], None] = {}
+        self._run_times = RunTimes()
+        self._last_run_time = 0.0
+        # What a batch has to keep in a lane without priorities and deadlines.
+        fits = None if rules.cost is None else rules.cost.fits
+        self._plain_terms: Terms[T] = Terms(0.0, 0.0, None, fits)
+
+        # What the batching coroutine waits for. Arrivals are of interest beside a free thread only.
+        self._listening = False
+        self._woken: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        # One for the earliest deadline of all.
+        self._expiry: asyncio.TimerHandle | None = None
+
+        # Most rows that `submit` admits without a closer look; 0 unless all is plainly open.
+        self._max_unchecked_size = 0
+        self._answered = self._failed = self._expired = self._batches = 0
+
+        self._loop: asyncio.AbstractEventLoop
+        self._clock: Callable[[], float]
+        self._batching: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self._drained = False
+
+    # -------------------------------------------------------------------------------- batches
+
+    async def _batch_requests(self) -> None:
+        """The batching coroutine. However it ends, nobody is left waiting for it."""
+        try:
+            while True:
+                self._advance()
+                self._end_if_drained()
+                self._woken = self._loop.create_future()
+                await self._woken
+        finally:
+            self._shut()
+
+    def _wake(self) -> None:
+        """Let the batching coroutine have a look, after all that happens in this pass."""
+        self._listening = False
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+    def _advance(self) -> None:
+        """Start all that may start now, and arrange to be called when more may."""
+        if self._state is State.CLOSED:
+            return
+        try:
+            self._start_released()
+        except Exception as defect:  # noqa: BLE001 - a silent death would leave callers waiting
+            self._die(defect)
+
+    def _start_released(self) -> None:
+        while self._state is not State.CLOSED:
+            decision = next_release(
+                self._queue,
+                self._limits,
+                self._clock(),
+                draining=self._state is State.DRAINING,
+                run_time=self._last_run_time,
+            )
+            if not isinstance(decision, Release):
+                self._listening = True
+                self._set_timer(decision.until)
+                break
+            if not self._turns.take():
+                # A batch that ends, or a turn that is granted, calls again.
+                self._listening = False
+                self._set_timer(None)
+                break
+            self._start(decision)
+        self._turns.return_unused()
+
+    def _start(self, release: Release[T, R]) -> None:
+        """Use the turn for the next batch. From now on whoever is in it will be told."""
+        lane, now = release.lane, self._clock()
+        run: Run[T, R] = Run(lane.bucket, release.reason, now)
+        self._running[run] = None
+        try:
+            terms = self._plain_terms if lane.ranks is None else self._terms(lane.rows, now)
+            for request in self._queue.take(lane, run, terms):
+                self._end_late(request)
+            if run.requests:
+                self._launch(run)
+                return
+        except Exception as defect:  # noqa: BLE001 - buckets and executors are somebody's code
+            self._die(defect)
+        # All were cancelled in this very pass of the loop, or late; or nothing can run any more.
+        del self._running[run]
+        self._turns.end()
+
+    def _terms(self, rows: int, now: float) -> Terms[T]:
+        """What a batch has to keep where there are priorities and deadlines."""
+        size = self._padded(min(rows, self._queue.max_batch_size))
+        padded = self._padded if self._allowed else None
+        return Terms(now, now + self._expected(size), padded, self._plain_terms.fits)
+
+    def _launch(self, run: Run[T, R]) -> None:
+        """Give a batch to the executor, in the turn that was taken for it."""
+        run.padded_size = self._padded(run.size) if self._allowed else run.size
+        if self._run_timeout is not None:
+            run.timer = self._loop.call_later(self._run_timeout, self._give_up_on, run)
+        self._executor.run(self._run_batch, run.batch(), functools.partial(self._finish, run))
+
+    def _finish(self, run: Run[T, R], outcome: Outcome) -> None:
+        """A batch has ended. The thread comes first, then its callers."""
+        if run.timer is not None:
+            run.timer.cancel()
+        self._batches += 1
+        if run in self._hung:
+            self._come_back(run)
+            return
+        self._last_run_time = run.run_time = outcome.run_time
+        self._running.pop(run, None)
+        self._run_times.observe(run.padded_size, outcome.run_time)
+        if self._repeatable and self._state is not State.CLOSED:
+            self._finish_repeatable(run, outcome)
+        else:
+            self._turns.end()
+            if self._state is not State.CLOSED:
+                self._advance()
+                self._answer(run, *one_for_each(outcome, len(run.requests)))
+                self._end_if_drained()
+        run.requests.clear()
+
+    def _finish_repeatable(self, run: Run[T, R], outcome: Outcome) -> None:
+        """A batch has ended that may run again in parts, in the same turn, if it failed."""
+        results, error = one_for_each(outcome, len(run.requests))
+        self._learn_size(run, error)
+        split = run.split
+        if split is None and isinstance(error, Exception) and len(run.requests) > 1:
+            split = Split(list(run.requests), error, self._isolation.max_extra_runs)
+            is_told = False
+        elif split is not None:
+            is_told = split.ended(error)
+        else:
+            is_told = True
+        if split is None or not self._start_part(run, split):
+            self._turns.end()
+            self._advance()
+        if is_told:
+            self._answer(run, results, error)
+        else:
+            self._tell_observer(run.record(failed=0, abandoned=0, again=len(run.requests)))
+        self._end_if_drained()
+
+    def _start_part(self, run: Run[T, R], split: Split[T, R]) -> bool:
+        """Run the next part of a failed batch; False, and all are told, if there is none."""
+        now = self._clock()
+        # Nobody else tells those who are late just now, if this is the end of a drain.
+        for request in split.waiting():
+            if request.is_late(now) and not request.future.done():
+                self._end_late(request)
+        requests = split.next(lambda request: not request.future.done())
+        if not requests:
+            for request in split.waiting():
+                self._fail(request, batch_failed(split.error, run.count))
+            return False
+        part: Run[T, R] = Run(run.bucket, Reason.AGAIN, now)
+        part.requests, part.split = requests, split
+        part.size = sum([request.size for request in requests])
+        for request in requests:
+            request.place = part
+        self._running[part] = None
+        try:
+            self._launch(part)
+        except Exception as defect:  # noqa: BLE001 - executors are somebody's code
+            self._die(defect)
+            self._running.pop(part, None)
+            return False
+        return True
+
+    def _learn_size(self, run: Run[T, R], error: BaseException | None) -> None:
+        """Smaller batches after exhausted memory; larger ones again after many that went well."""
+        if isinstance(error, MemoryError):
+            self._cap.exhausted(run.padded_size)
+        elif error is not None or not self._cap.succeeded(run.padded_size):
+            return
+        self._queue.set_max_batch_size(self._cap.size)
+        self._wake()  # Those who waited for company may be a full batch now.
+
+    def _answer(self, run: Run[T, R], results: Sequence[Any], error: BaseException | None) -> None:
+        """Resolve the futures of a batch, in one pass of the loop."""
+        requests = run.requests
+        if error is not None:
+            results = [batch_failed(error, len(requests)) for _ in requests]
+        failed = abandoned = 0
+        for request, result in zip(requests, results, strict=True):
+            future = request.future
+            if future.done():
+                abandoned += 1
+            elif isinstance(result, BaseException):
+                failed += 1
+                future.set_exception(raisable(result))
+            else:
+                future.set_result(result)
+        self._failed += failed
+        self._answered += len(requests) - failed - abandoned
+        self._tell_observer(run.record(failed=failed, abandoned=abandoned))
+
+    def _tell_observer(self, record: BatchRecord) -> None:
+        if self._on_batch is not None:
+            try:
+                self._on_batch(record)
+            except Exception as error:  # noqa: BLE001 - an observer must not disturb what it sees
+                self._report("on_batch raised", error)
+
+    def _fail(self, request: Request[T, R], error: Exception) -> None:
+        """Tell a caller that still waits."""
+        if not request.future.done():
+            self._failed += 1
+            request.future.set_exception(error)
+
+    def _set_timer(self, until: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if until is None else self._loop.call_at(until, self._wake)
+
+    # ------------------------------------------------------------------------------- deadlines
+
+    def _watch_deadlines(self) -> None:
+        """Keep one timer, for the earliest deadline."""
+        earliest = self._deadlines.earliest()
+        if self._expiry is not None:
+            if earliest is not None and self._expiry.when() <= earliest:
+                return  # When it fires, it is set anew.
+            self._expiry.cancel()
+        self._expiry = None if earliest is None else self._loop.call_at(earliest, self._expire)
+
+    def _expire(self) -> None:
+        """Tell everybody whose time has passed, queued or running."""
+        self._expiry = None
+        for request in self._deadlines.pop_expired(self._clock()):
+            self._end_late(request)
+        self._watch_deadlines()
+        if self._state is State.DRAINING:
+            self._wake()  # They may have been the last ones.
+
+    def _end_late(self, request: Request[T, R]) -> None:
+        assert request.deadline is not None
+        timeout = request.deadline - request.arrival
+        request.future.set_exception(
+            DeadlineExceeded(f"the request was not answered within its {timeout:.3g} s")
+        )
+        self._expired += 1
+        self._queue.abandon(request)
+
+    # ---------------------------------------------------------------------------------- health
+
+    def _give_up_on(self, run: Run[T, R]) -> None:
+        """A call is over its time: whoever waits for it, or would run after it, is told."""
+        if run not in self._running:
+            return  # Its executor did not even start it.
+        del self._running[run]
+        self._hung[run] = None
+        if self._state is not State.CLOSED:
+            cause = TimeoutError(f"run_batch has not come back within {self._run_timeout:g} s")
+            for request in [] if run.split is None else run.split.waiting():
+                self._fail(request, batch_failed(cause, run.count))
+            run.run_time = self._clock() - run.taken
+            self._answer(run, (), cause)
+            self._report("a call hangs", cause)
+        # Even when this Batcher is closed, those who share its executor have to know.
+        self._executor.lose_slot()
+        self._check_health()
+        self._end_if_drained()
+
+    def _come_back(self, run: Run[T, R]) -> None:
+        """A call that was given up has ended after all."""
+        del self._hung[run]
+        run.requests.clear()
+        self._turns.end()
+        self._executor.regain_slot()
+        self._check_health()
+        self._advance()
+
+    def _is_stuck(self) -> bool:
+        return len(self._hung) >= self._concurrency or self._executor.is_stuck
+
+    def _check_health(self) -> None:
+        """A call hangs, here or in another Batcher of this executor; or it has come back."""
+        if self._state is not State.OPEN and self._state is not State.DRAINING:
+            return
+        is_open = self._state is State.OPEN and not self._is_coroutine
+        self._max_unchecked_size = 0
+        if self._is_stuck():
+            for request in self._queue.take_all():
+                self._fail(request, self._stuck())
+            self._end_if_drained()
+        elif is_open:
+            self._max_unchecked_size = self._limits.max_batch_size
+
+    def _stuck(self) -> BatcherStuck:
+        return BatcherStuck(f"{self!r}: a call has not come back in time")
+
+    def _end_if_drained(self) -> None:
+        if self._state is State.DRAINING and not self._queue.rows and not self._running:
+            self._drained = True
+            self._shut()
+
+    def _die(self, defect: Exception) -> None:
+        """A defect of this class or of an executor: tell everybody, and the loop."""
+        self._defect = defect
+        self._shut()
+        self._report("the batching of requests failed; everyone waiting was told", defect)
+
+    def _shut(self) -> None:
+        """End everything, at once and once."""
+        entered = self._state is not State.NEW
+        if self._state is State.CLOSED:
+            return
+        self._state = State.CLOSED
+        self._max_unchecked_size = 0
+        left = list(self._queue.take_all())
+        for run in self._running:
+            left += run.requests
+            left += [] if run.split is None else run.split.waiting()
+        for request in left:
+            self._fail(request, self._not_open())
+        self._listening = False
+        self._set_timer(None)
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._ended.set()
+        if entered:
+            self._turns.return_unused()
+            self._executor.unwatch(self._check_health)
+            self._executor.detach()
+        if self._batching is not None:
+            self._batching.cancel()
+
+    def _expected(self, size: int) -> float:
+        """How long a batch of so many rows should take; 0.0 while nothing is known."""
+        predicted = self._run_times.predict(size)
+        return self._last_run_time if predicted is None else predicted
+
+    def _padded(self, size: int) -> int:
+        """The smallest allowed batch size that holds so many rows."""
+        allowed = self._allowed
+        place = bisect.bisect_left(allowed, size)
+        return allowed[place] if place < len(allowed) else size
+
+    def _not_open(self) -> Exception:
+        msg = f"{self!r} {self._state.value}"
+        if self._state is State.NEW:
+            return RuntimeError(msg)
+        return because(BatcherClosed(msg), self._defect)
+
+    def _report(self, message: str, error: BaseException) -> None:
+        self._loop.call_exception_handler({"message": f"{self!r}: {message}", "exception": error})
+
+    async def _run_inside(self, batch: Batch[T]) -> Any:
+        """A coroutine `run_batch`, marked so that it cannot wait for itself."""
+        inside.set(self)
+        return await cast("Awaitable[Any]", self._function(batch))
