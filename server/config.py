@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from batcher import Admission, Fairness
+from batcher.lengths import VariableLength
+from batcher.options import allowed_sizes
 from server.demo import DIGITS
 from server.tokens import Token
 
@@ -42,6 +45,25 @@ class ModelConfig:
     max_queue_size
         Most rows that may wait; beyond it clients are answered 503. As many as the model runs in
         the time that clients are ready to wait.
+    allowed_batch_sizes
+        The only batch sizes that the model runs, ascending to `max_batch_size`; smaller batches are
+        padded with a row of theirs. Name a few if the model is slow the first time at each size, as
+        compiled ones are. None by default: any size.
+    run_timeout
+        Seconds after which a call of the model is taken to hang. Its clients are told, and others
+        answered 503 until it comes back. None by default: a call may take as long as it likes.
+        Several times the longest call that you have seen.
+    max_queue_bytes
+        Most bytes of input that may wait; beyond it clients are answered 503. None by default. For
+        models whose requests differ much in size.
+    max_wait
+        Most seconds that a new request may be predicted to wait; beyond it clients are answered 503
+        at once. None by default. As long as clients are ready to wait, if they do not say it.
+    ageing
+        Seconds of waiting that count as much as one level of priority.
+    lengths
+        Inputs of different lengths padded to boundaries, so that they share batches. None by
+        default: only requests of the same shape run together.
     labels
         Names for versions that clients may ask for in place of their numbers: {"stable": 3}. Give
         one when clients are to follow what you decide is stable, not what is newest.
@@ -52,6 +74,12 @@ class ModelConfig:
     max_batch_size: int = 64
     batch_timeout: float = 0.0
     max_queue_size: int = 16384
+    allowed_batch_sizes: tuple[int, ...] = ()
+    run_timeout: float | None = None
+    max_queue_bytes: int | None = None
+    max_wait: float | None = None
+    ageing: float = 1.0
+    lengths: VariableLength | None = None
     labels: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -61,6 +89,15 @@ class ModelConfig:
         _at_least("max_batch_size", self.max_batch_size, 1)
         _at_least("max_queue_size", self.max_queue_size, 1)
         _at_least("batch_timeout", self.batch_timeout, 0)
+        if self.run_timeout is not None and self.run_timeout <= 0:
+            msg = f"run_timeout must be more than 0 seconds, not {self.run_timeout}"
+            raise ConfigError(msg)
+        try:
+            allowed_sizes(self.allowed_batch_sizes, self.max_batch_size)
+            Admission(self.max_queue_bytes, self.max_wait)
+            Fairness(self.ageing)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         for label, version in self.labels.items():
             if not _LABEL.fullmatch(label):
                 msg = f"a label must have no blanks, slashes or colons, and be there: {label!r}"

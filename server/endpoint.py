@@ -1,10 +1,19 @@
 """One loaded version of a model: validate, choose the bucket, submit, give back. Event loop."""
 
-import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
-from batcher import Batcher, BatcherClosed, BatcherError, QueueFull, RequestTooLarge
+from batcher import (
+    Batcher,
+    BatcherClosed,
+    BatcherError,
+    BatcherStuck,
+    QueueFull,
+    RequestTooLarge,
+)
+from batcher import DeadlineExceeded as Expired
 from batcher.arrays import concatenate, layout
+from batcher.lengths import VariableLength
 from server.errors import (
     DeadlineExceeded,
     Internal,
@@ -27,10 +36,15 @@ class Endpoint:
         served: ServedModel,
         batcher: Batcher[Tensors, Tensors],
         statistics: VersionStatistics,
+        *,
+        lengths: VariableLength | None = None,
+        count_bytes: bool = False,
     ) -> None:
         self.served = served
         self.batcher = batcher
         self.statistics = statistics
+        self._lengths = lengths
+        self._count_bytes = count_bytes
         # Most signatures leave no choice of shapes: one bucket for all their requests.
         self._only_buckets = {
             name: Bucket(name, None)
@@ -43,37 +57,44 @@ class Endpoint:
 
         A request of more rows than a batch may have is cut up, and put together again.
         """
-        try:
-            if request.timeout is None:
-                return await self._submit(request)
-            async with asyncio.timeout(request.timeout):
-                return await self._submit(request)
-        except InputRejected as error:
-            msg = f"the model refused the input: {error}"
-            raise InvalidArgument(msg) from error
-        except BatcherError as error:
-            raise _told(error) from error
-        except TimeoutError:
-            msg = f"the request was not answered within its {request.timeout:g} s"
-            raise DeadlineExceeded(msg) from None
-
-    async def _submit(self, request: InferenceRequest) -> InferenceResponse:
         signature = request.signature
         tensors, rows, added = validate(signature, request.inputs)
+        tensors, length = self._padded(signature, tensors)
         bucket = self._only_buckets.get(signature.name) or _bucket(signature, tensors)
-        if rows <= self.served.max_batch_size:
-            outputs, receipt = await self.batcher.submit_with_receipt(
-                tensors, size=rows, bucket=bucket
-            )
-            queue_time, run_time = receipt.queue_time, receipt.run_time
-        else:
-            outputs, queue_time, run_time = await self._submit_in_parts(tensors, rows, bucket)
+        options: dict[str, Any] = {
+            "nbytes": sum([array.nbytes for array in tensors.values()]) if self._count_bytes else 0,
+            "bucket": bucket,
+            "priority": request.priority,
+            "timeout": request.timeout,
+        }
+        try:
+            if rows <= self.served.max_batch_size:
+                outputs, receipt = await self.batcher.submit_with_receipt(
+                    tensors, size=rows, **options
+                )
+                queue_time, run_time = receipt.queue_time, receipt.run_time
+            else:
+                outputs, queue_time, run_time = await self._submit_in_parts(tensors, rows, options)
+        except BatcherError as error:
+            raise _told(error) from error
         if added:
             outputs = remove_added(signature, outputs, added)
+        if length is not None and self._lengths is not None:
+            outputs = self._lengths.cut(outputs, length)
         return InferenceResponse(outputs, rows, queue_time, run_time)
 
+    def _padded(self, signature: Signature, tensors: Tensors) -> tuple[Tensors, int | None]:
+        """Tensors padded to a boundary, and the length they had; None if they have none."""
+        lengths = self._lengths
+        if lengths is None or signature.alone or not lengths.inputs.keys() <= tensors.keys():
+            return tensors, None
+        try:
+            return lengths.pad(tensors)
+        except ValueError as error:
+            raise InvalidArgument(str(error)) from error
+
     async def _submit_in_parts(
-        self, tensors: Tensors, rows: int, bucket: Bucket
+        self, tensors: Tensors, rows: int, options: dict[str, Any]
     ) -> tuple[Tensors, float, float]:
         """Outputs, the wait of the first part, and the time from there to the end of the last."""
         if rows > self.batcher.max_queue_size:
@@ -86,7 +107,7 @@ class Endpoint:
         answered = await self.batcher.submit_many_with_receipts(
             [{name: array[span] for name, array in tensors.items()} for span in spans],
             sizes=[span.stop - span.start for span in spans],
-            bucket=bucket,
+            **options,
         )
         whole: Any = concatenate([part for part, _ in answered])
         waited = min(receipt.queue_time for _, receipt in answered)
@@ -100,10 +121,20 @@ def _bucket(signature: Signature, tensors: Tensors) -> Bucket:
 
 def _told(error: BatcherError) -> ServingError:
     """What a client is told when its request ends in this error."""
+    cause = error.__cause__
+    if isinstance(cause, InputRejected):
+        return InvalidArgument(f"the model refused the input: {cause}")
     if isinstance(error, QueueFull):
         return Unavailable(f"the queue is full: {error}", retry_after=error.retry_after)
-    if isinstance(error, BatcherClosed):
-        return Unavailable("the model is being shut down")
-    if isinstance(error, RequestTooLarge):
-        return InvalidArgument(f"too many rows for one request: {error}")
-    return Internal(f"the model failed: {type(error.__cause__).__name__}")
+    for kind, told in _TOLD.items():
+        if isinstance(error, kind):
+            return told(error)
+    return Internal(f"the model failed: {type(cause).__name__}")
+
+
+_TOLD: Final[dict[type[BatcherError], Callable[[BatcherError], ServingError]]] = {
+    Expired: lambda error: DeadlineExceeded(str(error)),
+    BatcherStuck: lambda _: Unavailable("the model does not answer: a call of it hangs"),
+    BatcherClosed: lambda _: Unavailable("the model is being shut down"),
+    RequestTooLarge: lambda error: InvalidArgument(f"too many rows for one request: {error}"),
+}

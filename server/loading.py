@@ -7,7 +7,7 @@ hold one batch at a time, as ever.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,14 +27,14 @@ class Loader:
         self._executor = executor
         self._thread = ThreadExecutor(name="loader")
 
-    async def load(self, path: Path, max_batch_size: int) -> tuple[Model, WarmUp]:
+    async def load(self, path: Path, sizes: Sequence[int]) -> tuple[Model, WarmUp]:
         """Load the model in a folder and run its signatures. StartupError, saying why not.
 
         Cancelled, it stops before the next run; nobody waits for what the threads do by then.
         """
         turns = _Turns(self._executor, asyncio.get_running_loop())
         try:
-            return await self._thread.call(_load_and_warm_up, (path, max_batch_size, turns))
+            return await self._thread.call(_load_and_warm_up, (path, sizes, turns))
         finally:
             turns.over = True
 
@@ -75,8 +75,8 @@ class _InTurns:
         return self._turns.take(lambda: self._model.run(signature, inputs))
 
 
-def _load_and_warm_up(what: tuple[Path, int, _Turns]) -> tuple[Model, WarmUp]:
+def _load_and_warm_up(what: tuple[Path, Sequence[int], _Turns]) -> tuple[Model, WarmUp]:
     """Load a model and run its signatures once. On the loader thread."""
-    path, max_batch_size, turns = what
+    path, sizes, turns = what
     model = load(path)
-    return model, warm_up(_InTurns(model, turns), max_batch_size)
+    return model, warm_up(_InTurns(model, turns), sizes)

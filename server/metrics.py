@@ -26,7 +26,7 @@ SECONDS: Final = (
 )
 ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
-_COUNTERS: Final = ("answered", "failed", "cancelled", "refused")
+_COUNTERS: Final = ("answered", "failed", "expired", "cancelled", "refused")
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -67,6 +67,7 @@ class ModelMetrics:
         self.queue_times: Final = _Histogram(SECONDS)
         self.run_times: Final = _Histogram(SECONDS)
         self.reasons: Final[Counter[str]] = Counter()
+        self.padding = 0
         self._past: Counter[str] = Counter()
         self._serving: list[Callable[[], BatcherStats]] = []
 
@@ -94,6 +95,7 @@ class ModelMetrics:
         self.queue_times.observe(record.queue_times)
         self.run_times.observe((record.run_time,))
         self.reasons[record.reason] += 1
+        self.padding += record.padded_size - record.size
 
 
 class Metrics(Collector):
@@ -149,15 +151,19 @@ class Metrics(Collector):
             "Batches that have run, by why they were released.",
             labels=(*labels, "reason"),
         )
+        padding = CounterMetricFamily(
+            "batcher_padding_rows", "Rows that batches were padded with.", labels=labels
+        )
         for model in self._models.values():
+            padding.add_metric(model.labels, model.padding)
             depth.add_metric(model.labels, model.now("queued_rows"))
             running.add_metric(model.labels, model.now("running_batches"))
             refused.add_metric(model.labels, model.total("refused"))
-            for end in ("answered", "failed", "cancelled"):
+            for end in ("answered", "failed", "expired", "cancelled"):
                 ended.add_metric((*model.labels, end), model.total(end))
             for reason, count in sorted(model.reasons.items()):
                 reasons.add_metric((*model.labels, reason), count)
-        yield from (depth, running, ended, refused, reasons)
+        yield from (depth, running, ended, refused, reasons, padding)
 
     def _histograms(self) -> Iterator[Metric]:
         labels = ("model", "version")

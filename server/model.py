@@ -22,4 +22,7 @@ class Model(Protocol):
         """Its functions by name; batchable as far as their shapes tell."""
 
     def run(self, signature: str, inputs: Tensors) -> Tensors:
-        """Run one signature on tensors that were validated against it. InputRejected."""
+        """Run one signature on tensors that were validated against it.
+
+        InputRejected; MemoryError where fewer rows might do.
+        """

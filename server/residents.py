@@ -13,13 +13,15 @@ A version that serves is AVAILABLE also while the same one is loaded anew.
 import asyncio
 import functools
 import gc
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
-from batcher import Batcher, BatchRecord, Executor
+from batcher import Admission, Batcher, BatchRecord, Executor, Fairness, Isolation
+from batcher.lengths import VariableLength
 from server.config import ModelConfig
 from server.endpoint import Endpoint
 from server.errors import Aborted, FailedPrecondition, NotFound, StartupError, Unavailable
@@ -29,9 +31,9 @@ from server.metrics import Metrics
 from server.model import Model
 from server.repository import Repository, find_version
 from server.runner import Runner
-from server.signature import Tensors
+from server.signature import Signature, Tensors
 from server.statistics import VersionStatistics
-from server.warmup import WarmUp
+from server.warmup import WarmUp, batch_sizes
 
 log: Final = structlog.get_logger("server.residents")
 
@@ -137,16 +139,15 @@ class Residents:
             self._repository.set_state(model.name, VersionState(version, "LOADING"))
         began = asyncio.get_running_loop().time()
         try:
-            loaded, warm = await self._loaded(path, model.max_batch_size)
+            loaded, warm = await self._loaded(path, model)
         except BaseException as error:
             if not serves:
                 self._repository.set_state(model.name, VersionState(version, "END", str(error)))
             raise
         for note in warm.notes:
             log.warning(note, model=model.name, version=version)
-        served = ServedModel(
-            model.name, version, warm.signatures, loaded.platform, model.max_batch_size
-        )
+        signatures = _without_mask(warm.signatures, model.lengths)
+        served = ServedModel(model.name, version, signatures, loaded.platform, model.max_batch_size)
         self._repository.add(await self._endpoint(served, loaded, model))
         seconds = round(asyncio.get_running_loop().time() - began, 2)
         log.info("model loaded", model=model.name, version=version, path=str(path), seconds=seconds)
@@ -155,9 +156,10 @@ class Residents:
                 note = "a label names a version that is not served"
                 log.warning(note, model=model.name, label=label, version=labelled)
 
-    async def _loaded(self, path: Path, max_batch_size: int) -> tuple[Model, WarmUp]:
+    async def _loaded(self, path: Path, model: ModelConfig) -> tuple[Model, WarmUp]:
         """Load, unless the server drains meanwhile. StartupError, Unavailable."""
-        loading = asyncio.create_task(self._loader.load(path, max_batch_size))
+        sizes = model.allowed_batch_sizes or tuple(batch_sizes(model.max_batch_size))
+        loading = asyncio.create_task(self._loader.load(path, sizes))
         self._loads.add(loading)
         if self._draining:
             loading.cancel()
@@ -189,12 +191,26 @@ class Residents:
             max_batch_size=model.max_batch_size,
             batch_timeout=model.batch_timeout,
             max_queue_size=model.max_queue_size,
+            allowed_batch_sizes=model.allowed_batch_sizes,
+            run_timeout=model.run_timeout,
             executor=self._executor,
             on_batch=on_batch,
+            admission=Admission(model.max_queue_bytes, model.max_wait),
+            fairness=Fairness(model.ageing),
+            # A model has no state that a row could change. To find all whom it refuses among as
+            # many as a batch holds takes at most so many runs: nobody is told of another's mistake.
+            repeatable=True,
+            isolation=Isolation(max_extra_runs=2 * model.max_batch_size),
         )
         await batcher.__aenter__()
         metrics.add(batcher.stats)
-        return Endpoint(served, batcher, statistics)
+        return Endpoint(
+            served,
+            batcher,
+            statistics,
+            lengths=_with_dtype(model.lengths, loaded.signatures),
+            count_bytes=model.max_queue_bytes is not None,
+        )
 
     async def _let_go(self, endpoints: list[Endpoint]) -> None:
         """Take endpoints away from new requests, finish their accepted ones, and forget them all.
@@ -227,6 +243,28 @@ class Residents:
                 version=endpoint.served.version,
                 drain_timeout=self._drain_timeout,
             )
+
+
+def _without_mask(
+    signatures: Mapping[str, Signature], lengths: VariableLength | None
+) -> Mapping[str, Signature]:
+    """Signatures as clients see them: the mask of padded inputs is made here, not sent by them."""
+    if lengths is None or not lengths.mask:
+        return signatures
+    return {
+        name: replace(s, inputs={k: v for k, v in s.inputs.items() if k != lengths.mask})
+        for name, s in signatures.items()
+    }
+
+
+def _with_dtype(
+    lengths: VariableLength | None, signatures: Mapping[str, Signature]
+) -> VariableLength | None:
+    """The mask in the dtype that the model declares for it."""
+    if lengths is None or not lengths.mask:
+        return lengths
+    masks = [s.inputs[lengths.mask] for s in signatures.values() if lengths.mask in s.inputs]
+    return replace(lengths, mask_dtype=masks[0].dtype) if masks else lengths
 
 
 def _located(path: Path) -> tuple[int, Path]:

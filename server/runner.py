@@ -1,10 +1,14 @@
-"""The function that a Batcher runs: concatenate, call the model, split. On the model thread."""
+"""The function that a Batcher runs: concatenate, pad, call the model, split. On the model thread.
+
+Running a row twice does no harm: so a batch that fails runs again in parts, and only those whose
+rows the model refuses are told so.
+"""
 
 from typing import Any, NamedTuple
 
 from batcher import Batch
 from batcher.arrays import concatenate, split
-from server.model import InputRejected, Model
+from server.model import Model
 from server.signature import Tensors
 
 
@@ -34,18 +38,13 @@ class Runner:
     def __call__(self, batch: Batch[Tensors]) -> list[Any]:
         """Run a batch whose bucket is a `Bucket`; one dict of outputs for each request.
 
-        When the model refuses the input of several requests, each runs again by itself: only those
-        that are to blame get the InputRejected in place of outputs.
+        What the model raises: InputRejected, MemoryError, or whatever it has not foreseen.
         """
         bucket = batch.bucket
         assert isinstance(bucket, Bucket)
-        try:
-            outputs = self._model.run(bucket.signature, concatenate(batch))  # type: ignore[arg-type]
-        except InputRejected as error:
-            return [error] if len(batch) == 1 else [self._alone(bucket, item) for item in batch]
         if isinstance(bucket.layout, Alone):
-            return [outputs]
-        return split(outputs, [len(next(iter(item.values()))) for item in batch])
-
-    def _alone(self, bucket: Bucket, item: Tensors) -> Any:
-        return self(Batch([item], bucket, len(next(iter(item.values())))))[0]
+            return [self._model.run(bucket.signature, batch[0])]
+        padding = batch.padded_size - batch.size
+        inputs: Any = concatenate(batch, padding)
+        outputs = self._model.run(bucket.signature, inputs)
+        return split(outputs, [len(next(iter(item.values()))) for item in batch], padding)

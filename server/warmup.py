@@ -6,7 +6,7 @@ differs, its requests run alone from then on. Batch size changes the last bits o
 not a difference: see `TOLERANCE`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,13 +34,13 @@ class WarmUp:
     notes: tuple[str, ...]
 
 
-def warm_up(model: Model, max_batch_size: int) -> WarmUp:
-    """Run every signature at the batch sizes in use."""
+def warm_up(model: Model, sizes: Sequence[int]) -> WarmUp:
+    """Run every signature at the batch sizes in use, which ascend."""
     signatures: dict[str, Signature] = {}
     notes: list[str] = []
     for name, signature in model.signatures.items():
         try:
-            why = _run_sizes(model, signature, max_batch_size)
+            why = _run_sizes(model, signature, sizes)
         except Exception as error:  # noqa: BLE001 - made-up input may be refused in any way
             told = str(error).partition("\n")[0]
             notes.append(f"signature {name!r} refused the input made up to warm it up: {told}")
@@ -60,16 +60,16 @@ def batch_sizes(max_batch_size: int) -> Iterator[int]:
     yield max_batch_size
 
 
-def _run_sizes(model: Model, signature: Signature, max_batch_size: int) -> str:
+def _run_sizes(model: Model, signature: Signature, sizes: Sequence[int]) -> str:
     """Run one signature; returns why it must run alone, or ""."""
     size, rows = _accepted_input(model, signature)
     if not signature.batchable:
         return signature.alone
-    if max_batch_size > 1:
+    if sizes[-1] > 1:
         why = _why_rows_influence(model, signature, rows)
         if why:
             return why
-    for batch_size in batch_sizes(max_batch_size):
+    for batch_size in sizes:
         model.run(signature.name, _make_up(signature, batch_size, size))
     return ""
 

@@ -14,13 +14,14 @@ ROOT = Path(__file__).parents[1]
 ALLOWED: dict[str, str] = {
     "batcher": "batcher.*",
     "batcher.arrays": "batcher.request numpy",
+    "batcher.lengths": "batcher.arrays numpy",
     "batcher.*": "batcher.*",
     # What every room may know.
     "server.errors": "",
     "server.exchange": "",
     "server.compression": "server.errors",
     "server.tokens": "",
-    "server.config": "server.demo server.tokens",
+    "server.config": "batcher batcher.lengths batcher.options server.demo server.tokens",
     "server.signature": "server.errors ml_dtypes numpy",
     "server.inference": "server.errors server.signature",
     "server.model": "server.signature",
@@ -35,15 +36,15 @@ ALLOWED: dict[str, str] = {
     "server.statistics": "",
     "server.settings": "",
     "server.endpoint": (
-        "batcher batcher.arrays server.errors server.inference server.model server.runner"
-        " server.signature server.statistics"
+        "batcher batcher.arrays batcher.lengths server.errors server.inference server.model"
+        " server.runner server.signature server.statistics"
     ),
     "server.repository": "server.endpoint server.errors server.inference server.models",
     "server.metrics": "batcher prometheus_client",
     "server.residents": (
-        "batcher server.config server.endpoint server.errors server.inference server.loading"
-        " server.metrics server.model server.repository server.runner server.signature"
-        " server.statistics server.warmup structlog"
+        "batcher batcher.lengths server.config server.endpoint server.errors server.inference"
+        " server.loading server.metrics server.model server.repository server.runner"
+        " server.signature server.statistics server.warmup structlog"
     ),
     "server.logs": "structlog",
     "server.serving": (
@@ -93,8 +94,8 @@ ALLOWED: dict[str, str] = {
     ),
     "server.cli": "click server.cli.* server.config server.errors",
     "server.cli.*": (
-        "click server.cli.* server.config server.demo server.errors server.lifecycle"
-        " server.logs server.repository server.tokens structlog uvloop"
+        "batcher.lengths click server.cli.* server.config server.demo server.errors"
+        " server.lifecycle server.logs server.repository server.tokens structlog uvloop"
     ),
     "server": "server.adapters.aiohttp_app server.config",
     "server.__main__": "server.cli",

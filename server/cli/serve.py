@@ -11,6 +11,7 @@ from typing import Any
 import click
 import uvloop
 
+from server.cli.batching import batching_options, take_batching
 from server.cli.doors import read_by_all, tokens_from, warn_of_open_doors
 from server.config import Config, ConfigError, ModelConfig
 from server.demo import DIGITS
@@ -70,27 +71,7 @@ class _UnnamedCommand(click.Command):
     default=DEFAULTS.grpc_port,
     help="Port for gRPC, which is off without it; 0 picks a free one and prints it.",
 )
-@click.option(
-    "--max-batch-size",
-    type=click.IntRange(min=1),
-    default=MODEL_DEFAULTS.max_batch_size,
-    show_default=True,
-    help="Most rows that run together.",
-)
-@click.option(
-    "--batch-timeout-ms",
-    type=click.FloatRange(min=0),
-    default=MODEL_DEFAULTS.batch_timeout * 1000,
-    show_default=True,
-    help="How long a request may wait for company while the model is idle.",
-)
-@click.option(
-    "--max-queue-size",
-    type=click.IntRange(min=1),
-    default=MODEL_DEFAULTS.max_queue_size,
-    show_default=True,
-    help="Most rows that may wait; beyond it clients are answered 503.",
-)
+@batching_options
 @click.option(
     "--max-body-size",
     type=click.IntRange(min=1),
@@ -152,9 +133,6 @@ def serve(
     path: Path | None,
     models: tuple[str, ...],
     labels: tuple[str, ...],
-    max_batch_size: int,
-    batch_timeout_ms: float,
-    max_queue_size: int,
     tokens_file: Path | None,
     admin_tokens_file: Path | None,
     **server_wide: Any,
@@ -166,9 +144,9 @@ def serve(
     if not named:
         named = [(MODEL_DEFAULTS.name, DIGITS)]
     labelled = _labelled(labels, [name for name, _ in named])
-    limits = (max_batch_size, batch_timeout_ms / 1000, max_queue_size)
+    batching = take_batching(server_wide)
     config = Config(
-        tuple(ModelConfig(name, place, *limits, labelled[name]) for name, place in named),
+        tuple(ModelConfig(name, place, labels=labelled[name], **batching) for name, place in named),
         tokens=tokens_from(tokens_file, "BATCHER_TOKENS"),
         admin_tokens=tokens_from(admin_tokens_file, "BATCHER_ADMIN_TOKENS"),
         **server_wide,

@@ -59,6 +59,8 @@ class SavedModel:
             outputs = self._calls[signature](inputs)
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
             raise InputRejected(_told(error)) from error
+        except tf.errors.ResourceExhaustedError as error:
+            raise MemoryError(_told(error)) from error
         except UnicodeDecodeError as error:
             # TensorFlow failed over the text of its own error, which quotes a string that is none.
             msg = "a string in it is not what it expects"

@@ -12,9 +12,11 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from batcher.lengths import VariableLength
 from server.cli import main
+from server.cli.batching import take_batching
 from server.cli.doors import warn_of_open_doors
-from server.config import Config
+from server.config import Config, ModelConfig
 from server.demo import DIGITS
 from server.tokens import make_token, name_of, read_tokens
 from tests.server.process import ServerProcess, run_to_end
@@ -50,7 +52,7 @@ def assert_one_line(result: tuple[int, str, str], *words: str) -> None:
     ids=lambda value: " ".join(value)[:40],
 )
 def test_what_is_told_wrong_is_one_line(arguments: list[str], words: list[str]) -> None:
-    assert_one_line(run_to_end(*arguments), *words)
+    assert_one_line(run_to_end("--port", "0", *arguments), *words)
 
 
 def test_a_port_in_use_is_one_line() -> None:
@@ -260,3 +262,52 @@ def test_what_is_wider_than_this_machine(host: str, *, warns: bool) -> None:
         with capture_logs() as entries:
             warn_of_open_doors(Config(host=host, tokens=tokens), [])
         assert [entry["log_level"] for entry in entries] == ["warning"] * expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--allowed-batch-sizes", "1,x"], "--allowed-batch-sizes takes whole numbers"),
+        (["--allowed-batch-sizes", "1,8"], "must be max_batch_size=64"),
+        (["--pad", "ids:1"], "--pad takes INPUT:AXIS=VALUE, not 'ids:1'"),
+        (["--pad", "ids=0"], "--pad takes a name and an axis, NAME:AXIS, not 'ids'"),
+        (["--pad", "ids:1=0"], "boundaries must be positive and ascend"),
+        (["--pad", "ids:0=0", "--pad-to", "4"], "the axis of 'ids' must be 1 or more"),
+        (["--cut", "tags"], "need a --pad INPUT:AXIS=VALUE"),
+        (["--pad", "ids:1=0", "--pad-to", "4", "--cut", "tags"], "--cut takes a name and an axis"),
+        (["--run-timeout", "0"], "0.0 is not in the range"),
+    ],
+)
+def test_batching_options_that_make_no_sense_end_with_a_line(
+    arguments: list[str], told: str
+) -> None:
+    code, _, log = run_to_end(*arguments)
+    assert code == 2
+    assert told in log
+    assert len(log.splitlines()) == 1
+
+
+def test_batching_options_reach_the_config() -> None:
+    options = {
+        "max_batch_size": 8,
+        "batch_timeout_ms": 2.0,
+        "max_queue_size": 10,
+        "max_queue_bytes": 1000,
+        "max_wait_ms": 250.0,
+        "allowed_batch_sizes": "1,8",
+        "run_timeout": 3.0,
+        "ageing": 0.5,
+        "pad": ("ids:1=0", "weights:2=0.5", "words:1=pad"),
+        "pad_to": "4,8",
+        "cut": ("tags:1",),
+        "pad_mask": "real",
+        "port": 1,
+    }
+    config = ModelConfig("m", Path(), **take_batching(options))
+    assert options == {"port": 1}
+    assert (config.batch_timeout, config.max_wait, config.run_timeout) == (0.002, 0.25, 3.0)
+    assert (config.max_queue_bytes, config.ageing) == (1000, 0.5)
+    assert config.allowed_batch_sizes == (1, 8)
+    assert config.lengths == VariableLength(
+        {"ids": (1, 0), "weights": (2, 0.5), "words": (1, b"pad")}, (4, 8), {"tags": 1}, "real"
+    )

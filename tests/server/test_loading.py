@@ -63,7 +63,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_it_is_loaded_on_a_thread_of_its_own_and_run_on_the_model_thread(folder: Path) -> None:
     async def main() -> None:
-        model, warm = await Loader(ThreadExecutor(name="model")).load(folder, 4)
+        model, warm = await Loader(ThreadExecutor(name="model")).load(folder, (1, 2, 4))
         assert model is made[0]
         assert warm.notes == ()
         assert warm.signatures["f"].batchable
@@ -79,7 +79,7 @@ def test_other_work_of_the_model_thread_gets_its_turns_between_the_runs(folder: 
         executor = ThreadExecutor(name="model")
         executor.attach(asyncio.get_running_loop())
         others: list[int] = []
-        loading = asyncio.create_task(Loader(executor).load(folder, 64))
+        loading = asyncio.create_task(Loader(executor).load(folder, (1, 2, 4, 8, 16, 32, 64)))
         while not loading.done():
             others.append(await executor.call(lambda _: len(made and made[0].ran_on), None))
         executor.detach()
@@ -96,7 +96,7 @@ def test_what_nobody_waits_for_stops_before_the_next_run(folder: Path) -> None:
         executor = ThreadExecutor(name="model")
         executor.attach(asyncio.get_running_loop())
         loader = Loader(executor)
-        loading = asyncio.create_task(loader.load(folder, 4))
+        loading = asyncio.create_task(loader.load(folder, (1, 2, 4)))
         while not (made and made[0].ran_on):  # noqa: ASYNC110 - a thread sets no event of the loop
             await asyncio.sleep(0)
         (thread,) = loader._thread._threads
@@ -116,6 +116,6 @@ def test_what_does_not_load_says_so(folder: Path) -> None:
 
     async def main() -> None:
         with pytest.raises(StartupError, match=f"{folder} holds no model"):
-            await Loader(ThreadExecutor(name="model")).load(folder, 4)
+            await Loader(ThreadExecutor(name="model")).load(folder, (1, 2, 4))
 
     asyncio.run(main())

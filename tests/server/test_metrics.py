@@ -1,5 +1,6 @@
 """What Prometheus scrapes: parsable, sums that agree, and no label from a client's hand."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,17 @@ def samples(scraped: bytes, name: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def stats(**counters: int) -> BatcherStats:
-    names = "queued_requests queued_rows running_batches accepted answered failed cancelled"
-    return BatcherStats(**dict.fromkeys([*names.split(), "refused", "batches"], 0) | counters)
+def stats(**counters: Any) -> BatcherStats:
+    names = [field.name for field in dataclasses.fields(BatcherStats)]
+    given: dict[str, Any] = dict.fromkeys(names, 0) | {"healthy": True} | counters
+    return BatcherStats(**given)
 
 
 def record(**fields: Any) -> BatchRecord:
     return BatchRecord(
         **{
             "size": 3,
+            "padded_size": 4,
             "requests": 2,
             "bucket": None,
             "reason": Reason.IDLE,
@@ -42,12 +45,15 @@ def record(**fields: Any) -> BatchRecord:
             "run_time": 0.02,
             "failed": 0,
             "abandoned": 0,
+            "again": 0,
         }
         | fields
     )
 
 
-HELD = stats(queued_rows=5, running_batches=1, answered=7, failed=2, cancelled=1, refused=4)
+HELD = stats(
+    queued_rows=5, running_batches=1, answered=7, failed=2, expired=3, cancelled=1, refused=4
+)
 
 
 @pytest.fixture
@@ -57,7 +63,11 @@ def metrics() -> Metrics:
     model = made.model("half", 3)
     model.add(lambda: HELD)
     model.observe(record())
-    model.observe(record(size=2000, reason=Reason.FULL, queue_times=(60.0,), run_time=0.0001))
+    model.observe(
+        record(
+            size=2000, padded_size=2000, reason=Reason.FULL, queue_times=(60.0,), run_time=0.0001
+        )
+    )
     for status in (200, 200, 503):
         made.count_answer("half", "tfserving_rest", status)
     return made
@@ -71,12 +81,14 @@ def test_counters_and_gauges_have_the_numbers_of_the_batcher(metrics: Metrics) -
     assert samples(scraped, "batcher_queued_requests_total") == {
         ("answered", "half", "3"): 7,
         ("failed", "half", "3"): 2,
+        ("expired", "half", "3"): 3,
         ("cancelled", "half", "3"): 1,
     }
     assert samples(scraped, "batcher_batches_total") == {
         ("half", "full", "3"): 1,
         ("half", "idle", "3"): 1,
     }
+    assert samples(scraped, "batcher_padding_rows_total") == {("half", "3"): 1}
     assert samples(scraped, "batcher_requests_total") == {
         ("half", "tfserving_rest", "200"): 2,
         ("half", "tfserving_rest", "503"): 1,
@@ -105,7 +117,7 @@ def test_histograms_count_every_value_at_or_below_each_bound(
 
 def test_every_metric_is_explained_and_named_as_prometheus_likes(metrics: Metrics) -> None:
     found = families(metrics.scrape())
-    assert len(found) == 9
+    assert len(found) == 10
     for name, family in found.items():
         assert name.startswith("batcher_")
         assert family.documentation.endswith(".")

@@ -13,6 +13,10 @@ from server.warmup import TOLERANCE, batch_sizes, warm_up
 Function = Callable[[Any], Any]
 
 
+def sizes_to(most: int) -> tuple[int, ...]:
+    return tuple(batch_sizes(most))
+
+
 class FakeModel:
     """One signature, `f`: y of x, by a function of arrays; remembers the shapes it was run on."""
 
@@ -56,7 +60,7 @@ def test_the_sizes_are_powers_of_two_and_the_cap(most: int, sizes: list[int]) ->
 @pytest.mark.parametrize("most", [1, 2, 6, 8])
 def test_every_size_is_run(most: int) -> None:
     model = FakeModel(lambda x: x * 2)
-    warm = warm_up(model, most)
+    warm = warm_up(model, sizes_to(most))
     assert warm.notes == ()
     assert warm.signatures["f"].batchable
     assert {(size, 3) for size in batch_sizes(most)} <= set(model.shapes)
@@ -68,7 +72,7 @@ def test_every_size_is_run(most: int) -> None:
 )
 def test_what_is_made_up_has_the_dtype_and_rows_that_differ(dtype: str) -> None:
     model = FakeModel(lambda x: x, (None, 1), dtype)
-    warm_up(model, 4)
+    warm_up(model, sizes_to(4))
     for array in model.seen:
         assert array.dtype == np.dtype(dtype)
         if len(array) > 1:
@@ -77,14 +81,14 @@ def test_what_is_made_up_has_the_dtype_and_rows_that_differ(dtype: str) -> None:
 
 def test_what_is_made_up_for_strings_is_empty_bytes() -> None:
     model = FakeModel(lambda x: x, (None,), "string")
-    assert warm_up(model, 2).signatures["f"].batchable
+    assert warm_up(model, sizes_to(2)).signatures["f"].batchable
     assert all(array.tolist() == [b""] * len(array) for array in model.seen)
 
 
 def test_what_is_made_up_for_integers_is_a_valid_index() -> None:
     table = np.array([10, 20])
     model = FakeModel(lambda x: table[x], (None, 5), "int32")
-    assert warm_up(model, 8).notes == ()
+    assert warm_up(model, sizes_to(8)).notes == ()
 
 
 INFLUENCES: dict[str, Function] = {
@@ -104,7 +108,7 @@ INFLUENCES: dict[str, Function] = {
 @pytest.mark.parametrize("name", INFLUENCES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_rows_that_influence_each_other_are_found(name: str, dtype: str) -> None:
-    warm = warm_up(FakeModel(INFLUENCES[name], (None, 3), dtype), 8)
+    warm = warm_up(FakeModel(INFLUENCES[name], (None, 3), dtype), sizes_to(8))
     why = "output 'y' of a row alone differs from that of the same row in a batch"
     assert warm.signatures["f"].alone == why
     assert warm.notes == (f"requests for signature 'f' run alone: {why}",)
@@ -113,7 +117,7 @@ def test_rows_that_influence_each_other_are_found(name: str, dtype: str) -> None
 @pytest.mark.parametrize("dtype", ["int32", "uint8", "int64"])
 def test_rows_of_one_integer_that_influence_each_other_are_found(dtype: str) -> None:
     model = FakeModel(lambda x: x * 2 - x.max(), (None, 1), dtype)
-    assert not warm_up(model, 8).signatures["f"].batchable
+    assert not warm_up(model, sizes_to(8)).signatures["f"].batchable
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,7 @@ def test_rows_of_one_integer_that_influence_each_other_are_found(dtype: str) -> 
 def test_an_output_of_unknown_rank_without_the_rows_is_found(
     function: Function, shape: str
 ) -> None:
-    warm = warm_up(FakeModel(function), 8)
+    warm = warm_up(FakeModel(function), sizes_to(8))
     assert warm.signatures["f"].alone == f"output 'y' has the shape {shape} for 2 rows"
 
 
@@ -145,7 +149,7 @@ def test_an_output_of_unknown_rank_without_the_rows_is_found(
     ],
 )
 def test_rows_on_their_own_may_share_a_batch(function: Function) -> None:
-    warm = warm_up(FakeModel(function), 8)
+    warm = warm_up(FakeModel(function), sizes_to(8))
     assert warm.signatures["f"].batchable
     assert warm.notes == ()
 
@@ -154,12 +158,12 @@ def test_the_tolerance_lies_between_rounding_and_influence() -> None:
     def off_by(relative: float) -> Function:
         return lambda x: (x + 1) * (1 + relative * (len(x) > 1))
 
-    assert warm_up(FakeModel(off_by(TOLERANCE / 10)), 2).signatures["f"].batchable
-    assert not warm_up(FakeModel(off_by(TOLERANCE * 10)), 2).signatures["f"].batchable
+    assert warm_up(FakeModel(off_by(TOLERANCE / 10)), sizes_to(2)).signatures["f"].batchable
+    assert not warm_up(FakeModel(off_by(TOLERANCE * 10)), sizes_to(2)).signatures["f"].batchable
 
 
 def test_batches_of_one_row_need_no_comparison() -> None:
-    assert warm_up(FakeModel(lambda x: x - x.mean(axis=0)), 1).signatures["f"].batchable
+    assert warm_up(FakeModel(lambda x: x - x.mean(axis=0)), sizes_to(1)).signatures["f"].batchable
 
 
 @pytest.mark.parametrize("shape", [(), (4,), (4, 2), None])
@@ -167,7 +171,7 @@ def test_a_signature_that_runs_alone_is_run_once_in_its_own_shape(
     shape: tuple[int, ...] | None,
 ) -> None:
     model = FakeModel(lambda x: x, shape)
-    warm = warm_up(model, 8)
+    warm = warm_up(model, sizes_to(8))
     assert model.shapes == [shape or ()]
     assert warm.signatures["f"].alone == model.signatures["f"].alone
     assert len(warm.notes) == 1
@@ -189,7 +193,7 @@ def accepts(width: int) -> Function:
 @pytest.mark.parametrize(("width", "tried"), [(1, [1]), (32, [1, 32]), (224, [1, 32, 224])])
 def test_unknown_dimensions_are_tried_in_turn(width: int, tried: list[int]) -> None:
     model = FakeModel(accepts(width), (None, None))
-    warm = warm_up(model, 4)
+    warm = warm_up(model, sizes_to(4))
     assert warm.notes == ()
     assert [shape[-1] for shape in model.shapes[: len(tried)]] == tried
     assert {shape[-1] for shape in model.shapes[len(tried) :]} == {width}
@@ -198,7 +202,7 @@ def test_unknown_dimensions_are_tried_in_turn(width: int, tried: list[int]) -> N
 
 def test_what_refuses_the_made_up_input_is_noted_and_serves_one_request_at_a_time() -> None:
     model = FakeModel(accepts(7), (None, None))
-    warm = warm_up(model, 4)
+    warm = warm_up(model, sizes_to(4))
     assert not warm.signatures["f"].batchable
     refused, alone = warm.notes
     assert refused == "signature 'f' refused the input made up to warm it up: width must be 7"
@@ -211,11 +215,11 @@ def test_a_refusal_of_many_lines_is_noted_in_one() -> None:
         msg = "first\nsecond"
         raise RuntimeError(msg)
 
-    note, _ = warm_up(FakeModel(refuse), 4).notes
+    note, _ = warm_up(FakeModel(refuse), sizes_to(4)).notes
     assert note.endswith(": first")
 
 
 def test_a_refused_signature_that_runs_alone_still_does() -> None:
-    warm = warm_up(FakeModel(accepts(7), (2, 3)), 4)
+    warm = warm_up(FakeModel(accepts(7), (2, 3)), sizes_to(4))
     assert not warm.signatures["f"].batchable
     assert len(warm.notes) == 2
