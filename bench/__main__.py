@@ -5,7 +5,7 @@ from typing import Final
 
 import click
 
-COMMANDS: Final = ("call", "codec", "echo", "livez", "load", "submit")
+COMMANDS: Final = ("call", "codec", "device", "echo", "lengths", "livez", "load", "submit")
 """Modules of this package, each with a `command`."""
 
 
