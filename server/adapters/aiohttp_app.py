@@ -6,6 +6,7 @@ import numpy as np
 from aiohttp import web
 
 from server.adapters.aiohttp_body import answer
+from server.adapters.pace import Pace
 from server.app import Application
 from server.config import Config
 
@@ -22,7 +23,7 @@ def create_app(config: Config | None = None) -> web.Application:
     leave the queue, run the outer application with `handler_cancellation=True`.
     """
     config = config or Config()
-    application = Application(config)
+    application, pace = Application(config), Pace()
 
     async def lifetime(_: web.Application) -> AsyncIterator[None]:
         application.open()
@@ -36,7 +37,7 @@ def create_app(config: Config | None = None) -> web.Application:
         prefix = resource.canonical.removesuffix("/{tail}")
         target = request.raw_path.removeprefix(prefix)
         with np.errstate(over="ignore"):
-            told = await answer(request, target, application.front, inflated=True)
+            told = await answer(request, target, application.front, pace, inflated=True)
         headers = {"Content-Type": told.content_type, **(told.headers or {})}
         response = web.Response(body=told.body, status=told.status, headers=headers)
         if told.close:

@@ -7,6 +7,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import BaseRequest
 
+from server.adapters.pace import Pace
 from server.compression import too_large
 from server.errors import DecodeError, ServingError
 from server.exchange import Answer, Exchange
@@ -15,19 +16,26 @@ from server.front import Front
 BODY_SECONDS: Final = 60.0
 """How long a body may take to come; a client that stalls in the middle is told so and let go."""
 
+PACED: Final = 2**18
+"""Bytes of a body that are read as they come; the rest comes at the pace that all bodies share."""
+
 LARGE: Final = 2**20
-"""Bytes of a body whose parts another thread puts together: a millisecond's work and more."""
+"""Bytes of a body whose parts another thread joins. Python lets go of its lock for as many."""
 
 _NO_BODY: Final = b""
 
 
-async def answer(request: BaseRequest, target: str, front: Front, *, inflated: bool) -> Answer:
+async def answer(
+    request: BaseRequest, target: str, front: Front, pace: Pace, *, inflated: bool
+) -> Answer:
     """Have the front answer one request of aiohttp's, whose body it may have inflated already."""
     exchange = Exchange(request.method, target, request.headers, _NO_BODY)
     content, max_body_size = request.content, front.max_body_size
     try:
         # Most bodies have come whole, with the head, and need no waiting.
-        body = content.read_nowait() if content.is_eof() else await _read(request, max_body_size)
+        body = (
+            content.read_nowait() if content.is_eof() else await _read(request, max_body_size, pace)
+        )
         if len(body) > max_body_size:
             raise too_large(max_body_size)
         if not inflated and hdrs.CONTENT_ENCODING in request.headers:
@@ -41,7 +49,7 @@ async def answer(request: BaseRequest, target: str, front: Front, *, inflated: b
     return await front.handle(exchange)
 
 
-async def _read(request: BaseRequest, limit: int) -> bytes:
+async def _read(request: BaseRequest, limit: int, pace: Pace) -> bytes:
     """The whole body, or a little more of it than `limit`. DecodeError."""
     content = request.content
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.transport:
@@ -51,6 +59,8 @@ async def _read(request: BaseRequest, limit: int) -> bytes:
     try:
         async with asyncio.timeout(BODY_SECONDS):
             while size <= limit and not content.at_eof():
+                if size >= PACED:
+                    await pace.turn()
                 parts.append(await content.readany())
                 size += len(parts[-1])
     except TimeoutError:
@@ -59,5 +69,4 @@ async def _read(request: BaseRequest, limit: int) -> bytes:
     except (web.RequestPayloadError, HttpProcessingError) as error:
         msg = f"the body cannot be read: {error}"
         raise DecodeError(msg) from error
-    # So much is put together without Python's lock, while the loop goes on.
     return b"".join(parts) if size < LARGE else await asyncio.to_thread(b"".join, parts)

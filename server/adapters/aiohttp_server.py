@@ -15,6 +15,7 @@ from aiohttp import web
 
 from server.adapters.aiohttp_answer import WholeAnswer
 from server.adapters.aiohttp_body import answer
+from server.adapters.pace import Pace
 from server.errors import DecodeError, Internal, ServingError
 from server.exchange import Exchange
 from server.front import Front
@@ -29,6 +30,7 @@ class HttpServer:
 
     def __init__(self, front: Front) -> None:
         self._front = front
+        self._pace = Pace()
         self._listener: asyncio.Server | None = None
         self._server: web.Server | None = None
 
@@ -68,6 +70,7 @@ class HttpServer:
                 request,
                 _origin_form(request.raw_path),
                 self._front,
+                self._pace,
                 inflated=False,
             )
         )

@@ -35,6 +35,8 @@ _MOST_QUOTES: Final = 4096
 _MOST_DIMENSIONS: Final = 32
 """NumPy's own limit, of its oldest version that is supported."""
 
+_LEAST: Final = np.iinfo(np.int64).min
+
 # The letters are those of NaN and Infinity, and of no other word.
 _OF_NUMBERS: Final = b"0123456789+-.eE \t\r\nNaInfity"
 _FLOATS: Final = re.compile(b"[.eENI]")
@@ -118,7 +120,11 @@ def _read(body: bytes, begin: int, end: int, parse: Callable[[bytes], Any]) -> A
         for part in _slices(body, begin, end):
             # Without spaces at its beginning, for a reason that `strict_json` tells.
             flat = b"[%b]" % part.replace(b"[", b" ").replace(b"]", b" ").lstrip()
-            parts.append(np.array(parse(flat), np.float64 if _FLOATS.search(part) else np.int64))
+            numbers = np.array(parse(flat), np.float64 if _FLOATS.search(part) else np.int64)
+            # It may stand for a smaller integer, which the parser made a float and NumPy this.
+            if numbers.dtype == np.int64 and (numbers == _LEAST).any():
+                return None
+            parts.append(numbers)
     except (DecodeError, OverflowError):
         return None
     array = np.concatenate(parts)

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from server.errors import DecodeError
+from server.protocols.json_arrays import LARGE
 from server.protocols.strict_json import MAX_NESTING, dumps, loads
 
 fuzz = settings(derandomize=True, deadline=None, max_examples=60)
@@ -183,6 +184,16 @@ def test_numbers_keep_type_and_value_up_to_64_bits(
     digits: str, expected: float, beside: str
 ) -> None:
     assert same(loads(f"[{beside}, {digits}]".encode())[1], expected)
+
+
+def test_in_large_bodies_too_an_integer_below_64_bits_is_none() -> None:
+    # A float that rounds to the least integer of 64 bits is not that integer.
+    least = -(2**63)
+    numbers = ["5"] * LARGE
+    for number, types in [(least, {int}), (least - 1, {int, float}), (-(10**19), {int, float})]:
+        numbers[-1] = str(number)
+        read = loads(f"[{','.join(numbers)}]".encode(), arrays=True)
+        assert {type(value) for value in read} == types
 
 
 def nested(depth: int, opening: bytes, inside: bytes, closing: bytes) -> bytes:
