@@ -182,7 +182,8 @@ class RequestQueue(Generic[T, R]):
         claims = self._claims
         if claims is None:
             return self.oldest()
-        while claims:
+        # A lane with ranks waits, so the heap does not run dry.
+        while True:
             claimed, lane = claims[0]
             lane.drop_dead_heads()
             if not lane.rows or claimed != lane.claimed:
@@ -192,7 +193,6 @@ class RequestQueue(Generic[T, R]):
             if lane.claimed == claimed:
                 return lane
             heapq.heapreplace(claims, (lane.claimed, lane))
-        return None
 
     def full(self) -> Lane[T, R] | None:
         """Of the lanes that hold a whole batch, the one that goes first, or None."""

@@ -61,11 +61,11 @@ class Taking(Generic[T, R]):
         """Fill the batch."""
         run, padded = self._run, self._terms.padded
         leader = self._first_rank(None)
-        if leader is not None:
-            self._fill(self._max_batch_size, leader.priority)
-            # Who led may have been left out: then there is nobody to ride with.
-            alone = not run.requests
-            self._fill(self._max_batch_size if alone or padded is None else padded(run.size), None)
+        assert leader is not None, "a lane exists as long as somebody waits in it"
+        self._fill(self._max_batch_size, leader.priority)
+        # Who led may have been left out: then there is nobody to ride with.
+        alone = not run.requests
+        self._fill(self._max_batch_size if alone or padded is None else padded(run.size), None)
         nobody_else = not run.requests
         for request in self._doomed:
             if nobody_else and (not run.requests or self._has_room(request, self._max_batch_size)):

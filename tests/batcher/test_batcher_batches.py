@@ -226,7 +226,7 @@ async def test_the_queue_is_limited_by_rows_and_takes_the_last_one() -> None:
         with pytest.raises(QueueFull):
             await batcher.submit(3, size=3)
         await crowd.call(4, size=2)
-        assert batcher.stats().queued_rows == 8
+        assert batcher.stats().queued_rows == batcher.max_queue_size == 8
         await work_off(executor)
         assert await crowd.results() == [0, 2, 4, 8]
 

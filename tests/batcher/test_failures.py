@@ -10,6 +10,7 @@ import pytest
 from batcher import (
     Batch,
     Batcher,
+    BatcherClosed,
     BatcherStuck,
     BatchFailed,
     BatchRecord,
@@ -18,6 +19,7 @@ from batcher import (
     Reason,
     ThreadExecutor,
 )
+from batcher.executor import Done, Function
 from batcher.testing import FakeExecutor, Faults
 from tests.batcher.scenes import LONG, assert_nothing_left, double, outcomes, ran, settle, work_off
 
@@ -289,6 +291,37 @@ async def test_a_part_of_a_failed_batch_that_hangs_fails_all_of_the_rest(
         told = await outcomes(callers)
         assert all(isinstance(each.__cause__, TimeoutError) for each in told)
         await work_off(executor)
+    assert len(reports) == 1
+
+
+class Unreliable(FakeExecutor):
+    """Takes so many calls, and then fails to start any."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__(run_time=RUN_TIME)
+        self.calls = calls
+
+    def run(self, function: Function, argument: object, done: Done) -> None:
+        self.calls -= 1
+        if self.calls < 0:
+            msg = "no device"
+            raise OSError(msg)
+        super().run(function, argument, done)
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+async def test_an_executor_that_starts_nothing_leaves_nobody_waiting(
+    reports: Reports, calls: int
+) -> None:
+    """Neither the callers of a batch nor those of a part of it, nor a timer for the call."""
+    executor = Unreliable(calls)
+    async with Batcher(
+        Faults(double, poison=[1]), repeatable=True, run_timeout=5.0, executor=executor
+    ) as batcher:
+        told = await outcomes([asyncio.ensure_future(batcher.submit(item)) for item in range(4)])
+        assert [type(each) for each in told] == [BatcherClosed] * 4
+        await asyncio.sleep(10.0)
+        assert batcher.stats().healthy
     assert len(reports) == 1
 
 

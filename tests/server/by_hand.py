@@ -67,6 +67,7 @@ class ByHand:
     model: Doubler
     executor: FakeExecutor
     batcher: Batcher[Tensors, Tensors]
+    codec: ThreadExecutor
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection, for whatever bytes a test wants to send."""
@@ -110,7 +111,7 @@ async def served_by_hand(
         url = await http.open("127.0.0.1", 0)
         serving.phase = Phase.READY
         try:
-            yield ByHand(url, http, front, serving, model, executor, batcher)
+            yield ByHand(url, http, front, serving, model, executor, batcher, codec)
         finally:
             await http.close(timeout=1.0)
             await batcher.close()
