@@ -33,7 +33,7 @@ MANY: Final = 16 * 1024
 _STRING: Final = rb'"(?:[^"\\]++|\\.)*+"?+'
 _TOKEN: Final = re.compile(_STRING + rb"|-?(?:NaN|Inf(?:inity)?)\b", re.DOTALL)
 _BRACKET: Final = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)
-_SPACED: Final = re.compile(rb"\s*+([\[{])(\s+)")
+_SPACED: Final = re.compile(rb"(\s*+)([\[{])(\s+)")
 _IN_PYTHON: Final = {b"Inf": b"Infinity", b"-Inf": b"-Infinity", b"-NaN": b"NaN"}
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -86,7 +86,7 @@ def _parse(body: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         if "memory" not in error.msg or not _SPACED.match(body):
             raise
-        return orjson.loads(_SPACED.sub(rb"\2\1", body, count=1))
+        return orjson.loads(_SPACED.sub(rb"\1\3\2", body, count=1))
 
 
 def dumps(array: NDArray[Any]) -> bytes:

@@ -97,20 +97,21 @@ def test_large_tensors_are_read_like_small_ones(
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
-    ("dtype", "usual", "last", "word"),
+    ("dtype", "values", "word"),
     [
-        ("int32", "1", "2.5", "floating-point"),
-        ("int32", "1", "2147483648", "outside"),
-        ("uint8", "1", "-1", "outside"),
-        ("bool", "1", "0", "number|integer"),
-        ("float32", "1.5", "true", "a boolean"),
-        ("float32", "1.5", "null", "null"),
-        ("float32", "1.5", '"1"', "a string"),
+        ("int32", ("1", "2.5"), "floating-point"),
+        ("int32", ("1", "2147483648"), "outside"),
+        ("uint8", ("1", "-1"), "outside"),
+        ("bool", ("1", "0"), "number|integer"),
+        ("float32", ("1.5", "true"), "a boolean"),
+        ("float32", ("1.5", "null"), "null"),
+        ("float32", ("1.5", '"1"'), "a string"),
     ],
 )
 def test_large_tensors_are_refused_like_small_ones(
-    served: Served, form: str, dtype: str, usual: str, last: str, word: str
+    served: Served, form: str, dtype: str, values: tuple[str, str], word: str
 ) -> None:
+    usual, last = values
     status, message = ask(served, form, dtype, [usual] * (2 * COLUMNS) + [last])
     assert status == 400
     assert any(part in message for part in word.split("|")), message

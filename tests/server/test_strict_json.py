@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from server.errors import DecodeError
 from server.protocols.json_arrays import LARGE
-from server.protocols.strict_json import MAX_NESTING, dumps, loads
+from server.protocols.strict_json import MANY, MAX_NESTING, dumps, loads
 
 fuzz = settings(derandomize=True, deadline=None, max_examples=60)
 
@@ -300,3 +300,29 @@ def test_a_float32_has_the_fewest_digits_that_bring_it_back(number: float) -> No
 )
 def test_these_are_written_so(array: NDArray[Any], written: bytes) -> None:
     assert dumps(array) == written
+
+
+@pytest.mark.parametrize("begins", ['{\n  "a":[', '  {\t\t"a":[', '{\r\n"a":[', "[  "])
+@pytest.mark.parametrize("count", [100, 5_000, 100_000])
+def test_many_short_numbers_may_follow_a_beginning_full_of_spaces(begins: str, count: int) -> None:
+    """orjson expects such a body to be mostly spaces, and has too little memory for it then."""
+    ends = "]" if begins.startswith("[") else "]}"
+    whole = begins + ",".join(["1"] * count) + ends
+    assert loads(whole.encode()) == json.loads(whole)
+    broken = begins + ",".join(["1"] * count) + ",x" + ends
+    with pytest.raises(DecodeError, match=f"at byte {broken.index('x')}$"):
+        loads(broken.encode())
+    with_token = begins + ",".join(["1"] * count) + ",NaN" + ends
+    assert json.dumps(loads(with_token.encode())) == json.dumps(json.loads(with_token))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(MANY + 1,), (1, MANY + 1), (2, MANY + 1), (MANY + 1, 1), (3, MANY // 2, 2), (1, 1, 3, MANY)],
+)
+def test_arrays_of_many_elements_are_written_like_those_of_few(shape: tuple[int, ...]) -> None:
+    array = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) / 7
+    array.flat[-1] = np.nan
+    written = dumps(array)
+    assert b" " not in written
+    np.testing.assert_array_equal(np.array(json.loads(written), np.float32), array)
