@@ -95,6 +95,17 @@ class Batcher(Dispatcher[T, R]):
     drains it; leaving by an exception closes it.
     """
 
+    __slots__ = (
+        "_accepted",
+        "_cancelled",
+        "_cost",
+        "_is_plain",
+        "_least_urgent",
+        "_max_queue_size",
+        "_refused",
+        "_thread",
+    )
+
     def __init__(
         self,
         run_batch: Callable[[Batch[T]], Sequence[R | Exception]]

