@@ -21,7 +21,7 @@ def command(rounds: int, seconds: float, names: tuple[str, ...]) -> None:
     # Only this benchmark has TensorFlow in its own process: there is nothing beside to disturb.
     import numpy as np  # noqa: PLC0415
 
-    from server.models.savedmodel import load  # noqa: PLC0415
+    from server.models import load  # noqa: PLC0415
     from server.models.tensorflow_runtime import tf  # noqa: PLC0415
 
     print("| model | batch | signature µs | operation µs | ratio |\n|---|---|---|---|---|")

@@ -14,7 +14,9 @@ from batcher import Admission, Fairness
 from batcher.lengths import VariableLength
 from batcher.options import allowed_sizes
 from server.demo import DIGITS
+from server.runtime import Runtime
 from server.tokens import Token
+from server.versions import Latest, Policy
 
 MAX_PORT: Final = 65535
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -34,7 +36,11 @@ class ModelConfig:
     name
         What clients call it, in URLs and metrics.
     path
-        A SavedModel, or a base folder with numbered version folders; the highest is served.
+        A model, a base folder with numbered version folders, or a Python function as
+        `module:function`.
+    policy
+        Which of the versions in a base folder are served: the highest one by default. `Latest(2)`
+        for a canary beside the stable version, `All()`, or `Specific` to stay with some.
     max_batch_size
         Most rows that run together. Raise it while the model's time for a batch grows slower than
         the batch; the model's memory for a batch grows with it.
@@ -67,10 +73,14 @@ class ModelConfig:
     labels
         Names for versions that clients may ask for in place of their numbers: {"stable": 3}. Give
         one when clients are to follow what you decide is stable, not what is newest.
+    device
+        Where the model runs: "cpu", "gpu:1"; left to its framework by default. The models of one
+        device take turns on one thread.
     """
 
     name: str
     path: Path
+    policy: Policy = field(default_factory=Latest)
     max_batch_size: int = 64
     batch_timeout: float = 0.0
     max_queue_size: int = 16384
@@ -81,6 +91,7 @@ class ModelConfig:
     ageing: float = 1.0
     lengths: VariableLength | None = None
     labels: Mapping[str, int] = field(default_factory=dict)
+    device: str = ""
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -143,6 +154,14 @@ class Config:
         Names under which administrators reach this server, besides `host`, localhost and all IP
         addresses. Requests for other names are refused: a page that a browser shows may have
         sent them. Tell the name that a proxy or DNS gives it, without a port.
+    poll_interval
+        Seconds between two looks into the base folders for new versions. None looks only when it is
+        asked to: by SIGHUP, or an administrator's request.
+    model_roots
+        Folders below which an administrator's request may bring models that were not configured.
+        None by default: only configured ones.
+    runtime
+        How frameworks may use the machine: threads and memory of GPUs.
     """
 
     models: tuple[ModelConfig, ...] = field(
@@ -160,6 +179,9 @@ class Config:
     admin_tokens: tuple[Token, ...] = ()
     admin: bool = False
     allowed_hosts: tuple[str, ...] = ()
+    poll_interval: float | None = 1.0
+    model_roots: tuple[Path, ...] = ()
+    runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
         names = [model.name for model in self.models]
@@ -182,6 +204,9 @@ class Config:
         _at_least("max_body_size", self.max_body_size, 1)
         _at_least("drain_delay", self.drain_delay, 0)
         _at_least("drain_timeout", self.drain_timeout, 0)
+        if self.poll_interval is not None and not self.poll_interval > 0:
+            msg = f"poll_interval must be more than 0 seconds, not {self.poll_interval}"
+            raise ConfigError(msg)
         self._check_administration()
 
     def _check_administration(self) -> None:

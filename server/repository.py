@@ -6,7 +6,7 @@ from pathlib import Path
 from server.endpoint import Endpoint
 from server.errors import InvalidArgument, NotFound, StartupError, Unavailable
 from server.inference import ModelAddress, ServedModel, VersionState
-from server.models import MARKERS, detect
+from server.models import EXPECTED, detect
 
 
 def find_version(path: Path) -> tuple[int, Path]:
@@ -28,7 +28,7 @@ def find_version(path: Path) -> tuple[int, Path]:
         if detect(versions[version]) is not None:
             return version, versions[version]
     msg = (
-        f"model path {path} holds no model: expected {MARKERS} in it,"
+        f"model path {path} holds no model: expected {EXPECTED}, in it"
         " or in a folder below it that is named by a version number"
     )
     raise StartupError(msg)

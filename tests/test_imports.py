@@ -21,14 +21,19 @@ ALLOWED: dict[str, str] = {
     "server.exchange": "",
     "server.compression": "server.errors",
     "server.tokens": "",
-    "server.config": "batcher batcher.lengths batcher.options server.demo server.tokens",
+    "server.versions": "",
+    "server.runtime": "",
+    "server.config": (
+        "batcher batcher.lengths batcher.options server.demo server.runtime server.tokens"
+        " server.versions"
+    ),
     "server.signature": "server.errors ml_dtypes numpy",
     "server.inference": "server.errors server.signature",
     "server.model": "server.signature",
     # The model thread.
-    "server.models": "server.errors server.model",
-    "server.models.tensorflow_runtime": "tensorflow",
-    "server.models.*": "server.model server.models.tensorflow_runtime server.signature numpy",
+    "server.models": "server.errors server.model server.runtime",
+    "server.models.tensorflow_runtime": "server.runtime tensorflow",
+    "server.models.*": ("server.model server.models.* server.runtime server.signature numpy"),
     "server.runner": "batcher batcher.arrays server.model server.signature server.inference numpy",
     "server.warmup": "server.model server.signature numpy",
     "server.loading": "batcher server.model server.models server.signature server.warmup",

@@ -12,16 +12,18 @@ from typing import Any, Final
 import numpy as np
 
 from server.model import InputRejected, Model
-from server.models.tensorflow_runtime import saved_model_pb2, tf
+from server.models.tensorflow_runtime import on, saved_model_pb2, tf
+from server.runtime import Runtime
 from server.signature import Array, Signature, Tensors, TensorSpec, why_alone
 
 TAGS: Final = ("serve",)
 """Which of the graphs in a SavedModel is the one to serve."""
 
 
-def load(path: Path) -> Model:
+def load(path: Path, runtime: Runtime) -> Model:
     """Load a SavedModel from its folder. What TensorFlow raises; ValueError if it is empty."""
-    return SavedModel(tf.saved_model.load(str(path), tags=TAGS), _definitions(path))
+    with on(runtime):
+        return SavedModel(tf.saved_model.load(str(path), tags=TAGS), _definitions(path))
 
 
 def _definitions(path: Path) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from server.runtime import Runtime
+
 LOG_LEVEL: Final = "TF_CPP_MIN_LOG_LEVEL"
 
 
@@ -34,6 +36,13 @@ def _without_start_up_notes() -> Iterator[None]:
             os.close(kept)
 
 
+@contextmanager
+def on(runtime: Runtime) -> Iterator[None]:
+    """Load models for this device, TensorFlow's own choice if it is ""."""
+    with tf.device(runtime.device or None):
+        yield
+
+
 with _without_start_up_notes():
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
@@ -41,4 +50,4 @@ with _without_start_up_notes():
     # Looks for devices, which has its own notes to write.
     tf.config.list_logical_devices()
 
-__all__ = ["saved_model_pb2", "tf"]
+__all__ = ["on", "saved_model_pb2", "tf"]

@@ -13,6 +13,7 @@ from batcher import ThreadExecutor
 from server.errors import StartupError
 from server.loading import Loader
 from server.models import Format
+from server.runtime import Runtime
 from server.signature import Signature, Tensors, TensorSpec
 
 MARKER = "noting.txt"
@@ -43,7 +44,11 @@ class Noting:
 made: list[Noting] = []
 
 
-def load(path: Path) -> Noting:
+def is_noting(path: Path) -> bool:
+    return (path / MARKER).is_file()
+
+
+def load(path: Path, _: Runtime) -> Noting:
     """What a module of a format has."""
     assert (path / MARKER).is_file()
     made.append(Noting())
@@ -57,7 +62,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model of a format that is registered as any other."""
     (tmp_path / MARKER).touch()
     made.clear()
-    monkeypatch.setattr(server.models, "FORMATS", (Format("Noting", MARKER, __name__),))
+    monkeypatch.setattr(server.models, "FORMATS", (Format("Noting", MARKER, is_noting, __name__),))
     return tmp_path
 
 

@@ -33,12 +33,12 @@ def test_a_model_is_recognised_by_its_file(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").touch()
     known = detect(tmp_path)
     assert known is not None
-    assert known.name == "SavedModel"
+    assert known.format.name == "SavedModel"
 
 
 @pytest.mark.parametrize("folder", [".", "missing"])
 def test_no_model_is_told(tmp_path: Path, folder: str) -> None:
-    assert "holds no model: expected saved_model.pb in it" in line_of(tmp_path / folder)
+    assert "holds no model: expected saved_model.pb, " in line_of(tmp_path / folder)
 
 
 @pytest.mark.parametrize("content", [b"not a protobuf", b"\x00\xff\xfe", b"\x0a\xff\xff\xff\x0f"])

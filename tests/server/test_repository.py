@@ -60,7 +60,7 @@ def test_what_holds_no_model_is_told_by_its_path(tmp_path: Path) -> None:
     for name, why in [
         ("file", "is a file, not a folder"),
         ("missing", "does not exist"),
-        ("empty", "holds no model: expected saved_model.pb in it"),
+        ("empty", "holds no model: expected saved_model.pb"),
     ]:
         with pytest.raises(StartupError) as told:
             find_version(tmp_path / name)

@@ -1,0 +1,59 @@
+"""Which of the versions in a base folder are to be served, and what to do about it. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The `count` highest versions."""
+
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            msg = f"the number of latest versions must be at least 1, not {self.count}"
+            raise ValueError(msg)
+
+    def choose(self, found: Iterable[int]) -> frozenset[int]:
+        """Those of the versions found that are to be served."""
+        return frozenset(sorted(found)[-self.count :])
+
+    def __str__(self) -> str:
+        return f"latest {self.count}"
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every version."""
+
+    def choose(self, found: Iterable[int]) -> frozenset[int]:
+        """Those of the versions found that are to be served."""
+        return frozenset(found)
+
+    def __str__(self) -> str:
+        return "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Specific:
+    """These versions and no others."""
+
+    versions: frozenset[int]
+
+    def __post_init__(self) -> None:
+        if not self.versions or min(self.versions) < 0:
+            told = ", ".join(map(str, sorted(self.versions))) or "none"
+            msg = f"specific versions must be numbers from 0 on, and at least one, not {told}"
+            raise ValueError(msg)
+
+    def choose(self, found: Iterable[int]) -> frozenset[int]:
+        """Those of the versions found that are to be served."""
+        return self.versions.intersection(found)
+
+    def __str__(self) -> str:
+        return f"specific {', '.join(map(str, sorted(self.versions)))}"
+
+
+Policy: TypeAlias = Latest | All | Specific
