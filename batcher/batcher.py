@@ -85,8 +85,9 @@ class Batcher(Dispatcher[T, R]):
     admission, fairness, isolation
         Bounds on bytes and waits; how priorities and deadlines share; what innocents may cost.
     executor
-        Where `run_batch` runs; give the Batchers of one device one `ThreadExecutor` to share.
-        Without it, one slot for each concurrent call.
+        Where `run_batch` runs; give the Batchers of one device one `ThreadExecutor` to share:
+        those that are always busy get equal parts of its time. Without it, one slot for each
+        concurrent call.
     on_batch
         Called on the event loop with a `BatchRecord` after each batch, its callers told. An
         exception in it goes to the loop's exception handler.

@@ -224,7 +224,7 @@ class Dispatcher(Generic[T, R]):
             self._die(defect)
         # All were cancelled in this very pass of the loop, or late; or nothing can run any more.
         del self._running[run]
-        self._turns.end()
+        self._turns.keep()
 
     def _terms(self, rows: int, now: float) -> Terms[T]:
         """What a batch has to keep where there are priorities and deadlines."""
@@ -247,15 +247,18 @@ class Dispatcher(Generic[T, R]):
         if run in self._hung:
             self._come_back(run)
             return
+        # The way to the thread and back counts as well: nobody else has the slot meanwhile.
+        self._turns.charge(self._clock() - run.taken)
         self._last_run_time = run.run_time = outcome.run_time
         self._running.pop(run, None)
         self._run_times.observe(run.padded_size, outcome.run_time)
         if self._repeatable and self._state is not State.CLOSED:
             self._finish_repeatable(run, outcome)
         else:
+            # If batching dies as the next batch is started, this one is answered all the same.
+            was_closed = self._state is State.CLOSED
             self._turns.end()
-            if self._state is not State.CLOSED:
-                self._advance()
+            if not was_closed:
                 self._answer(run, *one_for_each(outcome, len(run.requests)))
                 self._end_if_drained()
         run.requests.clear()
@@ -274,7 +277,6 @@ class Dispatcher(Generic[T, R]):
             is_told = True
         if split is None or not self._start_part(run, split):
             self._turns.end()
-            self._advance()
         if is_told:
             self._answer(run, results, error)
         else:
@@ -399,6 +401,8 @@ class Dispatcher(Generic[T, R]):
             run.run_time = self._clock() - run.taken
             self._answer(run, (), cause)
             self._report("a call hangs", cause)
+        # Whatever it takes from now on, nobody else was let in to wait for.
+        self._turns.charge(self._clock() - run.taken)
         # Even when this Batcher is closed, those who share its executor have to know.
         self._executor.lose_slot()
         self._check_health()
@@ -408,10 +412,9 @@ class Dispatcher(Generic[T, R]):
         """A call that was given up has ended after all."""
         del self._hung[run]
         run.requests.clear()
-        self._turns.end()
         self._executor.regain_slot()
         self._check_health()
-        self._advance()
+        self._turns.end()
 
     def _is_stuck(self) -> bool:
         return len(self._hung) >= self._concurrency or self._executor.is_stuck

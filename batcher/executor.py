@@ -2,8 +2,8 @@
 
 Guarantees
 ----------
-- Turns are granted in the order they were asked for. A Batcher that wants another turn asks again,
-  behind the others: so several Batchers of one device share it fairly, batch by batch.
+- Several Batchers of one device share its time fairly: the one that has used the least goes next
+  (`batcher.turns`). All other work, such as that of a model that loads, is one more to share with.
 - A turn is only permission. What runs in it is decided when it is granted, not when it was asked
   for, so that batches keep growing while the device is busy.
 - The model threads of `ThreadExecutor` are daemons: a function that hangs cannot keep the
@@ -19,11 +19,11 @@ import queue
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from batcher.results import because, described
+from batcher.turns import Claimant, Claims
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -64,7 +64,8 @@ class Executor(ABC):
             raise ValueError(msg)
         self.slots: Final = slots
         self._free = slots
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._claims = Claims()
+        self._calls = Claimant()
         self._granting = False
         self._users = 0
         self._lost = 0
@@ -95,24 +96,35 @@ class Executor(ABC):
         if not self._users:
             self._stop()
 
-    def acquire(self, granted: Callable[[], None]) -> bool:
+    def acquire(self, claimant: Claimant, granted: Callable[[], None]) -> bool:
         """Take a slot now (True), or be called once when one has been kept for you (False)."""
-        if self._free and not self._waiting:
+        if self._free and self._claims.begin(claimant):
             self._free -= 1
             return True
-        self._waiting.append(granted)
+        self._claims.ask(claimant, granted)
         return False
 
     def release(self) -> None:
-        """Give a slot back: to whoever has waited longest, else it becomes free."""
+        """Give a slot back: to whoever is next, else it becomes free."""
+        self.give_back()
+        self.pass_on()
+
+    def give_back(self) -> None:
+        """Give a slot back that nobody is granted before `pass_on`: ask for another in between.
+
+        Otherwise it could only go to somebody else, whatever they have used.
+        """
         self._free += 1
+
+    def pass_on(self) -> None:
+        """Grant the slots that are free to those who wait."""
         if self._granting:
             return  # Who was granted a slot gives it back at once; the loop below goes on.
         self._granting = True
         try:
-            while self._free and self._waiting:
+            while self._free and self._claims:
                 self._free -= 1
-                self._waiting.popleft()()
+                self._claims.next()()
         finally:
             self._granting = False
 
@@ -155,18 +167,23 @@ class Executor(ABC):
     async def call(self, function: Callable[[A], R], argument: A) -> R:
         """Run any function in a turn of its own, such as one that loads a model.
 
-        Cancelling the caller does not stop a function that has begun.
+        All calls together have the share of one Batcher. Cancelling the caller does not stop a
+        function that has begun.
         """
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[R] = loop.create_future()
+        began = 0.0
 
         def granted() -> None:
+            nonlocal began
             if ended.done():
                 self.release()
-            else:
-                self.run(function, argument, done)
+                return
+            began = loop.time()
+            self.run(function, argument, done)
 
         def done(outcome: Outcome) -> None:
+            self._calls.used += loop.time() - began
             self.release()
             if ended.done():
                 return
@@ -180,7 +197,7 @@ class Executor(ABC):
 
         self.attach(loop)
         try:
-            if self.acquire(granted):
+            if self.acquire(self._calls, granted):
                 granted()
             return await ended
         finally:
@@ -200,14 +217,15 @@ class Executor(ABC):
 class Turns:
     """One user's turns in an executor: at most `most` at a time, asked for one by one.
 
-    `advance` is called when a turn was granted that had to be waited for. What it does not take is
-    given back.
+    `advance` is called when a turn has ended, and when one was granted that had to be waited for.
+    What it does not take of that is given back.
     """
 
     def __init__(self, executor: Executor, most: int, advance: Callable[[], None]) -> None:
         self._executor = executor
         self._most = most
         self._advance = advance
+        self._claimant = Claimant()
         self._used = 0
         self._asked = False
         self._granted = False
@@ -218,16 +236,27 @@ class Turns:
             self._granted = False
         elif self._asked or self._used >= self._most:
             return False
-        elif not self._executor.acquire(self._grant):
+        elif not self._executor.acquire(self._claimant, self._grant):
             self._asked = True
             return False
         self._used += 1
         return True
 
+    def charge(self, seconds: float) -> None:
+        """So much time has been used: others go first until they have had as much."""
+        self._claimant.used += seconds
+
     def end(self) -> None:
-        """A turn is over."""
+        """A turn is over, and the next one may be this user's again."""
         self._used -= 1
-        self._executor.release()
+        self._executor.give_back()
+        self._advance()
+        self._executor.pass_on()
+
+    def keep(self) -> None:
+        """Nothing ran in a turn that was taken: `take` it again, or return it unused."""
+        self._used -= 1
+        self._granted = True
 
     def return_unused(self) -> None:
         """Let others have a turn that was granted and is not needed any more."""
@@ -284,15 +313,22 @@ def work_off(loop: asyncio.AbstractEventLoop, inbox: "queue.SimpleQueue[Work | N
     """Run what comes in until told to stop. On a model thread."""
     while (work := inbox.get()) is not None:
         function, argument, done = work
-        outcome = call(function, argument, time.perf_counter)
+        ended = [done, call(function, argument, time.perf_counter)]
+        # A thread that is idle, or has not run since it woke the loop, must keep nothing alive:
+        # neither the last batch nor its results, nor a model that it loaded and that is let go.
+        del work, function, argument, done
         try:
-            loop.call_soon_threadsafe(done, outcome)
+            loop.call_soon_threadsafe(_hand_over, ended)
         except RuntimeError:
             if loop.is_closed():
                 return  # It was closed meanwhile: nobody is left to answer.
             raise
-        # An idle thread must keep neither the last batch nor its results alive.
-        del work, function, argument, done, outcome
+
+
+def _hand_over(ended: list[Any]) -> None:
+    """Tell who waits for the end of a call; leaves nothing in the list."""
+    outcome, done = ended.pop(), ended.pop()
+    done(outcome)
 
 
 class LoopExecutor(Executor):

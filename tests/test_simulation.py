@@ -606,9 +606,9 @@ def with_queue(queue: Callable[[int, float], Requests], *args: Any, **options: A
 
 
 class LosesASlot(SimulatedExecutor):
-    def release(self) -> None:
-        if self._waiting or len(self.started) % 5:
-            super().release()
+    def give_back(self) -> None:
+        if self._claims or len(self.started) % 5:
+            super().give_back()
 
 
 class RunsTwice(SimulatedExecutor):

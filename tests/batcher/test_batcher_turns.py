@@ -16,8 +16,8 @@ def tens(batch: Batch[int]) -> list[int | Exception]:
     return [10 * item for item in batch]
 
 
-async def test_batchers_of_one_executor_take_turns_batch_by_batch() -> None:
-    executor = FakeExecutor(by_hand=True)
+async def test_batchers_whose_batches_take_as_long_take_turns_batch_by_batch() -> None:
+    executor = FakeExecutor(run_time=RUN_TIME)
     async with (
         Batcher(double, max_batch_size=2, executor=executor) as first,
         Batcher(tens, max_batch_size=2, executor=executor) as second,
@@ -25,8 +25,6 @@ async def test_batchers_of_one_executor_take_turns_batch_by_batch() -> None:
         flood = [asyncio.ensure_future(first.submit(item)) for item in range(6)]
         await settle()
         few = [asyncio.ensure_future(second.submit(item)) for item in (7, 8, 9)]
-        await settle()
-        await work_off(executor)
         assert await outcomes(flood) == [2 * item for item in range(6)]
         assert await outcomes(few) == [70, 80, 90]
     assert ran(executor) == [[0, 1], [7, 8], [2, 3], [9], [4, 5]]
@@ -51,16 +49,13 @@ async def test_a_batch_is_not_bound_before_its_turn() -> None:
 
 
 async def test_one_batcher_asks_for_one_turn_at_a_time() -> None:
-    executor = FakeExecutor(by_hand=True)
+    executor = FakeExecutor()  # Without time, nobody has used any: turns go in the order asked.
     async with (
         Batcher(double, max_batch_size=1, concurrency=4, executor=executor) as first,
         Batcher(tens, max_batch_size=1, executor=executor) as second,
     ):
         callers = [asyncio.ensure_future(first.submit(item)) for item in range(4)]
-        await settle()
         callers.append(asyncio.ensure_future(second.submit(5)))
-        await settle()
-        await work_off(executor)
         assert await outcomes(callers) == [0, 2, 4, 6, 50]
     assert ran(executor) == [[0], [1], [5], [2], [3]]
 

@@ -12,6 +12,7 @@ import pytest
 from batcher import Executor, LoopExecutor, Outcome, ThreadExecutor
 from batcher.executor import Work, call, work_off
 from batcher.testing import FakeExecutor, VirtualTimeLoop
+from batcher.turns import Claimant
 from tests.batcher.scenes import LONG, outcomes, settle
 from tests.batcher.scenes import work_off as work_off_by_hand
 
@@ -55,14 +56,14 @@ def test_an_executor_has_at_least_one_slot(executor: Callable[[int], Executor]) 
     assert executor(2).free_slots == 2
 
 
-def test_turns_are_granted_in_the_order_they_were_asked_for() -> None:
-    executor = FakeExecutor(2)
+def test_turns_are_granted_in_the_order_they_were_asked_for_while_nobody_has_used_any() -> None:
+    executor, claimant = FakeExecutor(2), Claimant()
     granted: list[str] = []
-    assert executor.acquire(lambda: granted.append("never: it was taken at once"))
-    assert executor.acquire(lambda: granted.append("neither"))
+    assert executor.acquire(claimant, lambda: granted.append("never: it was taken at once"))
+    assert executor.acquire(claimant, lambda: granted.append("neither"))
     assert executor.free_slots == 0
     for name in ("first", "second"):
-        assert not executor.acquire(lambda name=name: granted.append(name))  # type: ignore[misc]
+        assert not executor.acquire(Claimant(), lambda name=name: granted.append(name))  # type: ignore[misc]
     assert granted == []
     executor.release()
     assert (granted, executor.free_slots) == (["first"], 0)
@@ -73,11 +74,28 @@ def test_turns_are_granted_in_the_order_they_were_asked_for() -> None:
     assert (granted, executor.free_slots) == (["first", "second"], 2)
 
 
+def test_who_gives_a_slot_back_may_have_it_again_before_others_have_it() -> None:
+    executor, claimant, other = FakeExecutor(), Claimant(), Claimant()
+    other.used = 1.0
+    granted: list[str] = []
+    assert executor.acquire(claimant, lambda: granted.append("never: it was taken at once"))
+    assert not executor.acquire(other, lambda: granted.append("other"))
+    executor.give_back()
+    assert executor.acquire(claimant, lambda: granted.append("neither"))
+    executor.pass_on()
+    assert granted == []
+    claimant.used = 2.0
+    executor.give_back()
+    assert not executor.acquire(claimant, lambda: granted.append("claimant"))
+    executor.pass_on()
+    assert granted == ["other"]
+
+
 def test_any_number_of_turns_that_nobody_needs_any_more_may_be_passed_on() -> None:
-    executor = FakeExecutor()
-    assert executor.acquire(executor.release)
+    executor, claimant = FakeExecutor(), Claimant()
+    assert executor.acquire(claimant, executor.release)
     for _ in range(MORE_THAN_THE_STACK_HOLDS):
-        assert not executor.acquire(executor.release)
+        assert not executor.acquire(claimant, executor.release)
     executor.release()
     assert executor.free_slots == 1
 
@@ -291,7 +309,7 @@ async def run_in(executor: LoopExecutor, function: Callable[[object], object]) -
     """A turn of its own, as a Batcher takes it."""
     ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
     executor.attach(asyncio.get_running_loop())
-    assert executor.acquire(lambda: None)
+    assert executor.acquire(Claimant(), lambda: None)
     executor.run(function, "argument", ended.set_result)
     assert not ended.done()
     try:
@@ -333,7 +351,7 @@ async def test_stopping_cancels_what_runs_and_says_so_once(*, begun: bool) -> No
     executor = LoopExecutor()
     told: list[Outcome] = []
     executor.attach(asyncio.get_running_loop())
-    assert executor.acquire(lambda: None)
+    assert executor.acquire(Claimant(), lambda: None)
     executor.run(function, "argument", told.append)
     if begun:
         await settle()
