@@ -2,138 +2,114 @@
 
 What a loaded signature does not tell any more is read from the file beside it: what the graph calls
 its tensors, the signature's method name, and values for inputs that may be left out.
+
+A file of TensorFlow 2 holds Python objects beside its graph, and TensorFlow owns what it loads of
+them. A file of TensorFlow 1 holds a graph alone, which a session owns: so the memory returns when
+the model is dropped. A session is also the way out where the objects cannot be made: those of
+older Keras with the state of an optimizer ("'_UserObject' object has no attribute 'add_slot'").
 """
 
-import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
 
-from server.model import InputRejected, Model
-from server.models.tensorflow_runtime import on, saved_model_pb2, tf
+from server.model import Model
+from server.models.savedmodel_faults import better, require_assets
+from server.models.savedmodel_session import assets_of, session_of, signature_in
+from server.models.tensorflow_model import TensorFlowModel, call_of, signature_of
+from server.models.tensorflow_runtime import on, placed, saved_model_pb2, tf
 from server.runtime import Runtime
-from server.signature import Array, Signature, Tensors, TensorSpec, why_alone
 
-TAGS: Final = ("serve",)
+TAG: Final = "serve"
 """Which of the graphs in a SavedModel is the one to serve."""
+
+PLATFORM: Final = "tensorflow_savedmodel"
+
+INTERNAL: Final = "__saved_model_"
+"""How signatures are named that TensorFlow keeps for itself."""
+
+OBJECTS_FAILED: Final = (AttributeError, KeyError, TypeError, ValueError)
+"""What TensorFlow raises where it cannot make the objects of a file, which is whole otherwise."""
 
 
 def load(path: Path, runtime: Runtime) -> Model:
-    """Load a SavedModel from its folder. What TensorFlow raises; ValueError if it is empty."""
-    with on(runtime):
-        return SavedModel(tf.saved_model.load(str(path), tags=TAGS), _definitions(path))
+    """Load a SavedModel from its folder.
 
-
-def _definitions(path: Path) -> Any:
-    """The SignatureDefs by name, as the file of a SavedModel that was loaded holds them."""
-    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    (served,) = [graph for graph in saved.meta_graphs if set(graph.meta_info_def.tags) == set(TAGS)]
-    return served.signature_def
-
-
-class SavedModel:
-    """The functions of one SavedModel, and the object that keeps their variables alive."""
-
-    platform: Final = "tensorflow_savedmodel"
-
-    def __init__(self, loaded: Any, definitions: Any) -> None:
-        self._loaded = loaded
-        functions: dict[str, Any] = dict(loaded.signatures)
-        if not functions:
-            msg = "it has no signatures to call"
-            raise ValueError(msg)
-        self._calls = {name: _call(function) for name, function in functions.items()}
-        self._signatures = {
-            name: _signature(name, function, definitions[name])
-            for name, function in functions.items()
-        }
-
-    @property
-    def signatures(self) -> Mapping[str, Signature]:
-        """Its signatures by name."""
-        return self._signatures
-
-    def run(self, signature: str, inputs: Tensors) -> Tensors:
-        """Call one signature."""
-        try:
-            outputs = self._calls[signature](inputs)
-        except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
-            raise InputRejected(_told(error)) from error
-        except tf.errors.ResourceExhaustedError as error:
-            raise MemoryError(_told(error)) from error
-        except UnicodeDecodeError as error:
-            # TensorFlow failed over the text of its own error, which quotes a string that is none.
-            msg = "a string in it is not what it expects"
-            raise InputRejected(msg) from error
-        return {name: _array(tensor.numpy()) for name, tensor in outputs.items()}
-
-
-def _array(value: Any) -> Array:
-    """What an output is worth: its scalars come as NumPy's, those of strings as `bytes`."""
-    if isinstance(value, np.ndarray):
-        return value
-    return np.array(value, object if isinstance(value, bytes) else None)
-
-
-def _call(function: Any) -> Callable[[Tensors], Mapping[str, Any]]:
-    """The cheapest way to call a signature: as the operation that it is underneath.
-
-    The signature itself matches its arguments with the care of a public function, which takes
-    longer than a small model: 355 µs a call where the operation takes 70 (`python -m bench call`).
-    Where the graph does not say which of its inputs is which, the signature is called after all.
+    ValueError and FileNotFoundError, naming the file and what is wrong with it; what else
+    TensorFlow raises.
     """
-    captured = list(function.captured_inputs)
-    places = [_argument(tensor) for tensor in function.inputs[: -len(captured) or None]]
-    names = list(function.structured_outputs)
-    if sorted(filter(None, places)) != sorted(function.structured_input_signature[1]):
-        return lambda inputs: dict(function(**{k: tf.constant(v) for k, v in inputs.items()}))
-    dtypes = [tensor.dtype for tensor in function.outputs]
-    # Flat outputs come in the order of their names, as TensorFlow flattens every dict.
-    names.sort()
-
-    def call(inputs: Tensors) -> Mapping[str, Any]:
-        arguments = [inputs[name] for name in places]
-        outputs = tf.raw_ops.StatefulPartitionedCall(
-            args=arguments + captured, Tout=dtypes, f=function
-        )
-        return dict(zip(names, outputs, strict=True))
-
-    return call
-
-
-def _argument(tensor: Any) -> str:
-    """What an input of a graph is called in its signature, "" if the graph does not tell."""
+    saved = _read(path)
+    graph = _to_serve(saved)
+    names = sorted(name for name in graph.signature_def if not name.startswith(INTERNAL))
+    if not names:
+        msg = "it has no signatures to call"
+        raise ValueError(msg)
+    require_assets(path, [asset.filename for asset in assets_of(graph)])
     try:
-        return str(tensor.op.get_attr("_user_specified_name").decode())
-    except ValueError:
-        return ""
+        if graph.HasField("object_graph_def") and len(saved.meta_graphs) == 1:
+            return _with_objects(path, graph, names, runtime)
+        return _graph_alone(path, graph, names, runtime)
+    except Exception as error:
+        raise better(path, error) from error
 
 
-def _told(error: Any) -> str:
-    """Which node of the graph failed. What it said may quote tensors, of other clients too."""
-    node = re.search(r"\{\{node ([^}]*)\}\}", error.message)
-    return type(error).__name__ + (f" in node {node[1]!r}" if node else "")
+def _read(path: Path) -> Any:
+    """The SavedModel message in a folder, of either form. ValueError if it is damaged."""
+    file = path / "saved_model.pb"
+    try:
+        if file.is_file():
+            return saved_model_pb2.SavedModel.FromString(file.read_bytes())
+        file = path / "saved_model.pbtxt"
+        return text_format.Parse(file.read_text("utf-8"), saved_model_pb2.SavedModel())
+    except (DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
+        msg = f"{file} is damaged or cut short: {error}"
+        raise ValueError(msg) from error
 
 
-def _signature(name: str, function: Any, definition: Any) -> Signature:
-    inputs = _specs(function.structured_input_signature[1], definition.inputs)
-    outputs = _specs(function.structured_outputs, definition.outputs)
-    defaults = {
-        key: tf.make_ndarray(tensor) for key, tensor in definition.defaults.items() if key in inputs
-    }
-    alone = why_alone(inputs, outputs)
-    return Signature(name, inputs, outputs, definition.method_name, alone, defaults)
+def _to_serve(saved: Any) -> Any:
+    """The MetaGraphDef with the tag "serve" alone, or the only one that has it among others."""
+    tagged = [graph for graph in saved.meta_graphs if TAG in graph.meta_info_def.tags]
+    found = [graph for graph in tagged if set(graph.meta_info_def.tags) == {TAG}] or tagged
+    if len(found) == 1:
+        return found[0]
+    told = ", ".join(_tags_text(graph) for graph in saved.meta_graphs) or "none"
+    how_many = "no graph" if not found else f"{len(found)} graphs"
+    msg = (
+        f"{how_many} in it with the tag {TAG!r}, where one was expected; tags of its graphs: {told}"
+    )
+    raise ValueError(msg)
 
 
-def _specs(tensors: Mapping[str, Any], infos: Any) -> dict[str, TensorSpec]:
-    return {
-        name: TensorSpec(
-            name,
-            tensor.dtype.name,
-            None if tensor.shape.rank is None else tuple(tensor.shape.as_list()),
-            infos[name].name,
-        )
-        for name, tensor in sorted(tensors.items())
-    }
+def _tags_text(graph: Any) -> str:
+    return "+".join(sorted(graph.meta_info_def.tags)) or "no tag"
+
+
+def _with_objects(path: Path, graph: Any, names: list[str], runtime: Runtime) -> Model:
+    try:
+        with on(runtime):
+            loaded = tf.saved_model.load(str(path), tags=list(graph.meta_info_def.tags))
+    except OBJECTS_FAILED:
+        return _graph_alone(path, graph, names, runtime)
+    functions = {name: loaded.signatures[name] for name in names}
+    return TensorFlowModel(
+        PLATFORM,
+        {
+            name: signature_of(name, function, graph.signature_def[name])
+            for name, function in functions.items()
+        },
+        {name: placed(call_of(function), runtime) for name, function in functions.items()},
+        loaded,
+    )
+
+
+def _graph_alone(path: Path, graph: Any, names: list[str], runtime: Runtime) -> Model:
+    session = session_of(path, graph, runtime)
+    served = {name: signature_in(session, name, graph.signature_def[name]) for name in names}
+    return TensorFlowModel(
+        PLATFORM,
+        {name: signature for name, (signature, _) in served.items()},
+        {name: call for name, (_, call) in served.items()},
+        session,
+    )

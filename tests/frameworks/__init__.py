@@ -1,0 +1,1 @@
+"""Frameworks that need an environment of their own: `.ci/frameworks/run` makes it."""
