@@ -7,34 +7,69 @@ hold one batch at a time, as ever.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
+
+import structlog
 
 from batcher import Executor, ThreadExecutor
+from batcher.lengths import VariableLength
+from server.errors import StartupError
+from server.folders import Mark, Seen, look, mark
 from server.model import Model
 from server.models import load
+from server.runtime import Runtime
 from server.signature import Signature, Tensors
 from server.warmup import WarmUp, warm_up
+from server.warmup_examples import example_pairs
+from server.warmup_records import read_records
 
 R = TypeVar("R")
 
+log: Final = structlog.get_logger("server.loading")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to load, and how to warm it up: at these batch sizes, which ascend."""
+
+    path: Path
+    sizes: tuple[int, ...]
+    runtime: Runtime = field(default_factory=Runtime)
+    lengths: VariableLength | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that has run, and the mark of the files that it was read from."""
+
+    model: Model
+    warm: WarmUp
+    mark: Mark
+
 
 class Loader:
-    """Loads models, one after the other, for one model thread."""
+    """Looks for models and loads them, one after the other."""
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
+    def __init__(self) -> None:
         self._thread = ThreadExecutor(name="loader")
+        # Whether there is something new shows while something else is being loaded.
+        self._scout = ThreadExecutor(name="scout")
 
-    async def load(self, path: Path, sizes: Sequence[int]) -> tuple[Model, WarmUp]:
-        """Load the model in a folder and run its signatures. StartupError, saying why not.
+    async def look(self, path: Path, unmarked: Collection[int] = ()) -> Mapping[int, Seen]:
+        """What there is to load at a path: see `folders.look`. StartupError."""
+        return await self._scout.call(_look, (path, unmarked))
+
+    async def load(self, order: Order, executor: Executor) -> Loaded:
+        """Load a model and run its signatures on its model thread. StartupError, saying why not.
 
         Cancelled, it stops before the next run; nobody waits for what the threads do by then.
         """
-        turns = _Turns(self._executor, asyncio.get_running_loop())
+        turns = _Turns(executor, asyncio.get_running_loop())
         try:
-            return await self._thread.call(_load_and_warm_up, (path, sizes, turns))
+            return await self._thread.call(_load_and_warm_up, (order, turns))
         finally:
             turns.over = True
 
@@ -75,8 +110,25 @@ class _InTurns:
         return self._turns.take(lambda: self._model.run(signature, inputs))
 
 
-def _load_and_warm_up(what: tuple[Path, Sequence[int], _Turns]) -> tuple[Model, WarmUp]:
+def _look(what: tuple[Path, Collection[int]]) -> Mapping[int, Seen]:
+    """On a thread, as folders may be far away."""
+    return look(*what)
+
+
+def _load_and_warm_up(what: tuple[Order, _Turns]) -> Loaded:
     """Load a model and run its signatures once. On the loader thread."""
-    path, sizes, turns = what
-    model = load(path)
-    return model, warm_up(_InTurns(model, turns), sizes)
+    order, turns = what
+    before = mark(order.path)
+    model = load(order.path, order.runtime)
+    warm = warm_up(
+        _InTurns(model, turns),
+        order.sizes,
+        lengths=order.lengths,
+        records=tuple(read_records(order.path, model)),
+        examples=example_pairs(order.path, model),
+        tell=lambda told: log.info(told, path=str(order.path)),
+    )
+    if mark(order.path) != before:
+        msg = f"the files in {order.path} changed while they were read"
+        raise StartupError(msg)
+    return Loaded(model, warm, before)

@@ -20,6 +20,7 @@ from server.inference import (
 )
 from server.settings import LogSettings, TraceSettings
 from server.statistics import VersionStatistics
+from server.versions import Wanted
 
 
 class Serving(Interface):
@@ -41,9 +42,6 @@ class Serving(Interface):
 
     def names(self) -> list[str]:
         """All models that there are to serve, loaded or not."""
-
-    def base_path(self, name: str) -> str:
-        """Where a configured model is, as the configuration says it. NotFound."""
 
     def states(self, address: ModelAddress) -> list[VersionState]:
         """Of all versions of a model, or of the one asked for; newest first. NotFound."""
@@ -69,6 +67,13 @@ class Serving(Interface):
 
     async def unload(self, name: str) -> None:
         """Stop serving a model, finish what it has accepted and let it go. Administration."""
+
+    async def serve_only(self, models: Sequence[Wanted]) -> None:
+        """Serve these models by these policies and labels, and no others. Administration.
+
+        InvalidArgument, PermissionDenied for models that may not be brought by a request,
+        FailedPrecondition when one does not load, Aborted, Unavailable.
+        """
 
     def set_log_settings(self, settings: LogSettings) -> None:
         """Log differently from now on. Administration."""

@@ -41,7 +41,7 @@ class PredictionService(GrpcProtocol):
 
     def __init__(self) -> None:
         self._read: Final[Mapping[str, Callable[[bytes, ServedModel], InferenceRequest]]] = {
-            "Predict": _read_prediction,
+            "Predict": read_prediction,
             "Classify": read_classification,
             "Regress": read_regression,
         }
@@ -66,7 +66,8 @@ def _infer(verb: str, exchange: Exchange) -> Infer:
 # ------------------------------------------------------------------------------------- Predict
 
 
-def _read_prediction(body: bytes, model: ServedModel) -> InferenceRequest:
+def read_prediction(body: bytes, model: ServedModel) -> InferenceRequest:
+    """A request to Predict; its form writes a PredictResponse."""
     told = parse(_PredictRequest, body)
     signature = signature_of(told.model_spec, model, FailedPrecondition)
     inputs = {name: _input(signature, name, tensor) for name, tensor in told.inputs.items()}

@@ -140,6 +140,24 @@ async def _run_tasks(
     told: Any, address: ModelAddress, timeout: float | None, serving: Serving
 ) -> Answer:
     model = serving.find(address)
+    requests = _requests(told, model, timeout)
+    responses = await asyncio.gather(*map(serving.infer, requests))
+    answer = _MultiInferenceResponse()
+    for request, response in zip(requests, responses, strict=True):
+        result = answer.results.add()
+        describe(result.model_spec, model, request.signature.name)
+        # A result of no examples would still say which kind it is.
+        getattr(result, request.form.field).SetInParent()
+        request.form.fill(getattr(result, request.form.field), request, response)
+    return reply(answer)
+
+
+def read_tasks(body: bytes, model: ServedModel) -> list[InferenceRequest]:
+    """A request to MultiInference, as a request for each of its tasks."""
+    return _requests(parse(_MultiInferenceRequest, body), model, None)
+
+
+def _requests(told: Any, model: ServedModel, timeout: float | None) -> list[InferenceRequest]:
     examples = _examples(told.input)
     requests: dict[str, InferenceRequest] = {}
     for task in told.tasks:
@@ -150,15 +168,7 @@ async def _run_tasks(
         requests[signature.name] = InferenceRequest(
             model, signature, {INPUTS: examples}, _METHODS[task.method_name], timeout
         )
-    responses = await asyncio.gather(*map(serving.infer, requests.values()))
-    answer = _MultiInferenceResponse()
-    for request, response in zip(requests.values(), responses, strict=True):
-        result = answer.results.add()
-        describe(result.model_spec, model, request.signature.name)
-        # A result of no examples would still say which kind it is.
-        getattr(result, request.form.field).SetInParent()
-        request.form.fill(getattr(result, request.form.field), request, response)
-    return reply(answer)
+    return list(requests.values())
 
 
 def _signature(task: Any, model: ServedModel) -> Signature:

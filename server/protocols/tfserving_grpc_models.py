@@ -1,16 +1,16 @@
 """TensorFlow Serving's ModelService over gRPC, and the metadata of its PredictionService. Pure.
 
 Written after tensorflow/serving (get_model_metadata_impl.cc, get_model_status_impl.cc,
-model_service_impl.cc). A new configuration may switch models on and off, which is administration;
-it cannot bring models that the server was not started with.
+model_service_impl.cc). A new configuration, which is administration, says what is served from then
+on: models, their versions and labels. Models that the server was not started with it can bring only
+from where the operator allows.
 """
 
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
-from server.errors import InvalidArgument, PermissionDenied, Unimplemented
+from server.errors import InvalidArgument
 from server.exchange import Answer, Exchange
 from server.inference import ModelAddress
 from server.protocols.grpc_protocol import GrpcProtocol, reply
@@ -19,6 +19,7 @@ from server.protocols.tensor_proto import DATA_TYPES, write
 from server.protocols.tfserving_specs import address_in, describe
 from server.protocols.wire import message, parse
 from server.signature import Signature, TensorSpec
+from server.versions import All, Latest, Policy, Specific, Wanted
 
 _GetModelMetadataRequest: Final = message("tensorflow.serving.GetModelMetadataRequest")
 _GetModelMetadataResponse: Final = message("tensorflow.serving.GetModelMetadataResponse")
@@ -126,37 +127,31 @@ def _reload(exchange: Exchange) -> Call:
 
 
 async def _serve_only(models: list[Any], serving: Serving) -> Answer:
-    """Load the models of a new configuration that do not serve yet; unload all others that do."""
-    for model in models:
-        _check_model(model, serving)
-    wanted = [model.name for model in models]
-    for name in wanted:
-        if wanted.count(name) > 1:
-            msg = f'"model_config_list" has model {name!r} more than once'
-            raise InvalidArgument(msg)
-    for name in serving.names():
-        states = {state.state for state in serving.states(ModelAddress(name))}
-        if name in wanted and "AVAILABLE" not in states:
-            await serving.load(name)
-        elif name not in wanted and "AVAILABLE" in states:
-            await serving.unload(name)
+    """Serve the models of a new configuration, and no others."""
+    await serving.serve_only([_wanted(model) for model in models])
     told = _ReloadConfigResponse()
     told.status.error_code = 0
     return reply(told)
 
 
-def _check_model(model: Any, serving: Serving) -> None:
-    """Whether a model is one that this server was started with. PermissionDenied."""
-    if model.name not in serving.names():
-        told = ", ".join(repr(name) for name in serving.names())
-        msg = f"model {model.name!r} was not configured when the server was started; it has {told}"
-        raise PermissionDenied(msg)
-    base_path = Path(serving.base_path(model.name))
-    if model.base_path and Path(model.base_path).absolute() != base_path.absolute():
-        msg = f"model {model.name!r} was started with another base path than {model.base_path!r}"
-        raise PermissionDenied(msg)
-    if model.HasField("model_version_policy") or model.version_labels:
-        msg = (
-            f"model {model.name!r}: version policies and labels are set when the server is started"
-        )
-        raise Unimplemented(msg)
+def _wanted(model: Any) -> Wanted:
+    if not model.name:
+        msg = '"model_config_list" has a model without a name'
+        raise InvalidArgument(msg)
+    labels = {label: int(version) for label, version in model.version_labels.items()}
+    return Wanted(model.name, model.base_path, _policy(model), labels)
+
+
+def _policy(model: Any) -> Policy:
+    """The policy that a model asks for; the latest version if it asks for none."""
+    asked = model.model_version_policy
+    kind = asked.WhichOneof("policy_choice")
+    try:
+        if kind == "all":
+            return All()
+        if kind == "specific":
+            return Specific(frozenset(asked.specific.versions))
+        return Latest(asked.latest.num_versions or 1)
+    except ValueError as error:
+        msg = f'model {model.name!r}: "model_version_policy": {error}'
+        raise InvalidArgument(msg) from error

@@ -11,7 +11,7 @@ import pytest
 import server.models
 from batcher import ThreadExecutor
 from server.errors import StartupError
-from server.loading import Loader
+from server.loading import Loader, Order
 from server.models import Format
 from server.runtime import Runtime
 from server.signature import Signature, Tensors, TensorSpec
@@ -68,10 +68,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_it_is_loaded_on_a_thread_of_its_own_and_run_on_the_model_thread(folder: Path) -> None:
     async def main() -> None:
-        model, warm = await Loader(ThreadExecutor(name="model")).load(folder, (1, 2, 4))
-        assert model is made[0]
-        assert warm.notes == ()
-        assert warm.signatures["f"].batchable
+        loaded = await Loader().load(Order(folder, (1, 2, 4)), ThreadExecutor(name="model"))
+        assert loaded.model is made[0]
+        assert loaded.warm.notes == ()
+        assert loaded.warm.signatures["f"].batchable
         assert made[0].loaded_on == "loader"
         assert len(made[0].ran_on) > 4
         assert set(made[0].ran_on) == {"model"}
@@ -84,7 +84,9 @@ def test_other_work_of_the_model_thread_gets_its_turns_between_the_runs(folder: 
         executor = ThreadExecutor(name="model")
         executor.attach(asyncio.get_running_loop())
         others: list[int] = []
-        loading = asyncio.create_task(Loader(executor).load(folder, (1, 2, 4, 8, 16, 32, 64)))
+        loading = asyncio.create_task(
+            Loader().load(Order(folder, (1, 2, 4, 8, 16, 32, 64)), executor)
+        )
         while not loading.done():
             others.append(await executor.call(lambda _: len(made and made[0].ran_on), None))
         executor.detach()
@@ -100,8 +102,8 @@ def test_what_nobody_waits_for_stops_before_the_next_run(folder: Path) -> None:
     async def main() -> None:
         executor = ThreadExecutor(name="model")
         executor.attach(asyncio.get_running_loop())
-        loader = Loader(executor)
-        loading = asyncio.create_task(loader.load(folder, (1, 2, 4)))
+        loader = Loader()
+        loading = asyncio.create_task(loader.load(Order(folder, (1, 2, 4)), executor))
         while not (made and made[0].ran_on):  # noqa: ASYNC110 - a thread sets no event of the loop
             await asyncio.sleep(0)
         (thread,) = loader._thread._threads
@@ -121,6 +123,6 @@ def test_what_does_not_load_says_so(folder: Path) -> None:
 
     async def main() -> None:
         with pytest.raises(StartupError, match=f"{folder} holds no model"):
-            await Loader(ThreadExecutor(name="model")).load(folder, (1, 2, 4))
+            await Loader().load(Order(folder, (1, 2, 4)), ThreadExecutor(name="model"))
 
     asyncio.run(main())

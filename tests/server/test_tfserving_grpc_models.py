@@ -266,22 +266,22 @@ CUSTOM.config.custom_model_config.SetInParent()
         ),
         pytest.param(CUSTOM, INVALID, ["model_config_list"], id="custom"),
         pytest.param(only({"name": HALF}, {"name": "new"}), DENIED, ["'new'", HALF], id="unknown"),
-        pytest.param(only({}), DENIED, ["''"], id="no-name"),
+        pytest.param(only({}), INVALID, ["without a name"], id="no-name"),
         pytest.param(
             only({"name": HALF}, {"name": TWO, "base_path": "/else"}), DENIED, ["/else"], id="path"
         ),
         pytest.param(only({"name": HALF}, {"name": HALF}), INVALID, ["more than once"], id="twice"),
         pytest.param(
-            only({"name": HALF, "version_labels": {"new": 1}}),
-            grpc.StatusCode.UNIMPLEMENTED,
-            ["labels"],
-            id="labels",
+            only({"name": HALF, "model_version_policy": {"specific": {}}}),
+            INVALID,
+            ["model_version_policy", "at least one"],
+            id="policy",
         ),
         pytest.param(
-            only({"name": HALF, "model_version_policy": {}}),
-            grpc.StatusCode.UNIMPLEMENTED,
-            ["policies"],
-            id="policy",
+            only({"name": HALF, "version_labels": {"new": 7}}),
+            grpc.StatusCode.FAILED_PRECONDITION,
+            ["'new'", "version 7"],
+            id="label",
         ),
     ],
 )
