@@ -9,24 +9,36 @@ from batcher import Executor, ThreadExecutor
 from server.access import Access
 from server.config import Config
 from server.front import Front
+from server.loading import Loader
 from server.metrics import Metrics
 from server.repository import Repository
 from server.residents import Residents
 from server.serving import Phase, Serving
+from server.threads import ModelThreads
+from server.upkeep import Upkeep
 
 
 class Application:
     """All parts of one server but its sockets, put together. The only place where they meet."""
 
     def __init__(self, config: Config) -> None:
-        metrics, repository = Metrics(), Repository()
-        # TensorFlow runs on the model thread only; large bodies are parsed on the codec thread.
-        self._executor: Executor = ThreadExecutor(name="model")
+        repository, loader = Repository(), Loader()
+        metrics = Metrics(repository.all_states)
+        # Models run on their own threads only; large bodies are parsed on the codec thread.
+        self._threads = ModelThreads()
         self._codec: Executor = ThreadExecutor(name="codec")
-        self._residents = Residents(
-            config.models, repository, metrics, self._executor, config.drain_timeout
+        residents = Residents(
+            repository,
+            metrics,
+            self._threads,
+            loader,
+            runtime=config.runtime,
+            drain_timeout=config.drain_timeout,
         )
-        self._serving = Serving(repository, self._residents, config.log_level)
+        self._upkeep = Upkeep(config.models, repository, residents, loader, config.model_roots)
+        self._poll_interval = config.poll_interval
+        self._polling: asyncio.Task[None] | None = None
+        self._serving = Serving(repository, self._upkeep, config.log_level)
         self.front: Final = Front(
             repository,
             metrics,
@@ -40,6 +52,7 @@ class Application:
             self._codec,
             max_body_size=config.max_body_size,
             cors=config.cors,
+            metrics_path=config.metrics_path,
         )
 
     def open(self) -> None:
@@ -47,22 +60,32 @@ class Application:
         self._codec.attach(asyncio.get_running_loop())
 
     async def start(self) -> None:
-        """Load and warm up every model, one after the other; then be ready. StartupError."""
-        # From now on there is one model thread, until the end of `drain`.
-        self._executor.attach(asyncio.get_running_loop())
+        """Load and warm up every model, one after the other; then be ready.
+
+        StartupError if none of them can be served.
+        """
         await self._codec.call(_let_floats_overflow, None)
         try:
-            await self._residents.load_all()
+            await self._upkeep.start()
         except BaseException:
             await self.drain()
             raise
         self._serving.phase = Phase.READY
+        if self._poll_interval is not None:
+            polling = self._upkeep.poll(self._poll_interval)
+            self._polling = asyncio.create_task(polling, name="looking for new versions")
+
+    async def refresh(self, config: Config) -> None:
+        """Serve the models of a new configuration; all else stays as it is until a restart."""
+        await self._upkeep.refresh(config.models)
 
     async def drain(self) -> None:
         """Refuse new requests; return when the accepted ones are answered, or their time is up."""
         self._serving.phase = Phase.DRAINING
-        await self._residents.drain()
-        self._executor.detach()
+        if self._polling is not None:
+            self._polling.cancel()
+        await self._upkeep.drain()
+        self._threads.end()
 
     def close(self) -> None:
         """End the codec thread, which the last answers still needed."""

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final, Protocol
 
 import structlog
@@ -29,10 +29,16 @@ LEAST_TO_CLOSE: Final = 1.0
 log: Final = structlog.get_logger("server.lifecycle")
 
 
-async def serve(config: Config, stop: asyncio.Event, announce: Callable[[str], None]) -> None:
+async def serve(
+    config: Config,
+    stop: asyncio.Event,
+    announce: Callable[[str], None],
+    changes: AsyncIterator[Config],
+) -> None:
     """Open the ports, load, announce the addresses, serve until `stop` is set, drain. StartupError.
 
     The ports are open while models load, so that `/livez` answers and `/readyz` says not yet.
+    Of each of the `changes`, the models are served from then on.
     """
     application = Application(config)
     listeners = _listeners(config, application.front)
@@ -41,11 +47,13 @@ async def serve(config: Config, stop: asyncio.Event, announce: Callable[[str], N
     try:
         addresses = [await _open(listener, config.host, port) for listener, port in listeners]
         if await _ended_first(application.start(), stop):
-            _spare_the_garbage_collector()
+            gc.set_threshold(*GC_THRESHOLDS)
             sys.setswitchinterval(SWITCH_INTERVAL)
             log.info("ready", addresses=addresses)
             announce(" and ".join(addresses))
+            following = asyncio.create_task(_follow(application, changes))
             await stop.wait()
+            following.cancel()
             closing = asyncio.get_running_loop().time() + config.drain_timeout
             log.info("draining", delay=config.drain_delay, timeout=config.drain_timeout)
             # Clients and load balancers learn from answers, not from resets, that this server goes:
@@ -92,15 +100,14 @@ async def _open(listener: Listener, host: str, port: int) -> str:
         raise StartupError(msg) from error
 
 
-def _spare_the_garbage_collector() -> None:
-    """What was loaded stays: never look at it again, and at the rest less often.
-
-    TensorFlow brings about 350,000 objects, and each full collection over them would stop
-    everything for 0.3 s.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+async def _follow(application: Application, changes: AsyncIterator[Config]) -> None:
+    """Take over every new configuration, one after the other."""
+    async for config in changes:
+        log.info("new configuration", models=[model.name for model in config.models])
+        try:
+            await application.refresh(config)
+        except Exception:
+            log.exception("a new configuration met a defect of this server")
 
 
 async def _ended_first(start: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:

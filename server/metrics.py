@@ -19,6 +19,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from batcher import BatcherStats, BatchRecord
+from server.inference import VersionState
 
 SECONDS: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
@@ -101,7 +102,9 @@ class ModelMetrics:
 class Metrics(Collector):
     """Everything there is to scrape, in the order in which a request meets it."""
 
-    def __init__(self) -> None:
+    def __init__(self, states: Callable[[], Iterable[tuple[str, VersionState]]] = tuple) -> None:
+        self._states = states
+        self._loads: Counter[tuple[str, str]] = Counter()
         self._answers: Counter[tuple[str, str, int]] = Counter()
         self._models: dict[tuple[str, int], ModelMetrics] = {}
         self._registry = CollectorRegistry()
@@ -110,6 +113,10 @@ class Metrics(Collector):
     def count_answer(self, model: str, protocol: str, status: int) -> None:
         """A request was answered; `model` is "" unless it is one of ours."""
         self._answers[model, protocol, status] += 1
+
+    def count_load(self, model: str, *, loaded: bool) -> None:
+        """A version of a model was loaded, or could not be."""
+        self._loads[model, "loaded" if loaded else "failed"] += 1
 
     def model(self, name: str, version: int) -> ModelMetrics:
         """The metrics of a model version, which stay when it is unloaded: counters never fall."""
@@ -129,8 +136,26 @@ class Metrics(Collector):
         for (model, protocol, status), count in sorted(self._answers.items()):
             answers.add_metric((model, protocol, str(status)), count)
         yield answers
+        yield from self._models_and_versions()
         yield from self._gauges_and_counters()
         yield from self._histograms()
+
+    def _models_and_versions(self) -> Iterator[Metric]:
+        loads = CounterMetricFamily(
+            "batcher_model_loads",
+            "Versions that were loaded, or could not be, by model.",
+            labels=("model", "outcome"),
+        )
+        for (model, outcome), count in sorted(self._loads.items()):
+            loads.add_metric((model, outcome), count)
+        states = GaugeMetricFamily(
+            "batcher_model_state",
+            "1 for the state that each version is in.",
+            labels=("model", "version", "state"),
+        )
+        for model, state in self._states():
+            states.add_metric((model, str(state.version), state.state), 1)
+        yield from (loads, states)
 
     def _gauges_and_counters(self) -> Iterator[Metric]:
         labels = ("model", "version")

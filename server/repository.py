@@ -1,51 +1,14 @@
-"""Which models and versions there are, and who serves an address. Pure, but for reading folders."""
+"""Which models and versions there are, and who serves an address. Event loop."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from server.endpoint import Endpoint
-from server.errors import InvalidArgument, NotFound, StartupError, Unavailable
+from server.errors import InvalidArgument, NotFound, Unavailable
 from server.inference import ModelAddress, ServedModel, VersionState
-from server.models import EXPECTED, detect
-
-
-def find_version(path: Path) -> tuple[int, Path]:
-    """The version to serve from a path, and its folder.
-
-    `path` is a model, whose version is its folder's name if that is a number, else 1; or a base
-    folder of models in folders named by their version numbers, of which the highest is served.
-    StartupError when it is neither.
-    """
-    if not path.is_dir():
-        what = "is a file, not a folder" if path.exists() else "does not exist"
-        msg = f"model path {path} {what}"
-        raise StartupError(msg)
-    path = path.resolve()
-    if detect(path) is not None:
-        return int(path.name) if _is_version(path.name) else 1, path
-    versions = {int(folder.name): folder for folder in path.iterdir() if _is_version(folder.name)}
-    for version in sorted(versions, reverse=True):
-        if detect(versions[version]) is not None:
-            return version, versions[version]
-    msg = (
-        f"model path {path} holds no model: expected {EXPECTED}, in it"
-        " or in a folder below it that is named by a version number"
-    )
-    raise StartupError(msg)
-
-
-def default_name(path: Path) -> str:
-    """What a model is called when nobody named it: its folder, or its base folder."""
-    path = path.resolve()
-    return path.parent.name if _is_version(path.name) else path.name
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdigit()
 
 
 class Repository:
-    """The models by name and version: those that serve, and those on their way. Event loop."""
+    """The models by name and version: those that serve, and those on their way."""
 
     def __init__(self) -> None:
         self._endpoints: dict[str, dict[int, Endpoint]] = {}
@@ -55,6 +18,15 @@ class Repository:
     def set_labels(self, name: str, labels: Mapping[str, int]) -> None:
         """Give versions of a model names that clients may ask for them by."""
         self._labels[name] = labels
+
+    def announce(self, name: str) -> None:
+        """There is a model of this name to serve, even if no version of it is known yet."""
+        self._states.setdefault(name, {})
+
+    def forget(self, name: str) -> None:
+        """There is no model of this name any more; none of its versions serves."""
+        for known in (self._states, self._endpoints, self._labels):
+            known.pop(name, None)
 
     def set_state(self, name: str, state: VersionState) -> None:
         """A version has come to a new state of its life."""
@@ -75,7 +47,7 @@ class Repository:
 
     def endpoint(self, served: ServedModel) -> Endpoint:
         """The endpoint of a model that `find` returned. Unavailable if it has gone since."""
-        endpoint = self._endpoints[served.name].get(served.version)
+        endpoint = self._endpoints.get(served.name, {}).get(served.version)
         # The same version loaded anew may have other signatures.
         if endpoint is None or endpoint.served is not served:
             msg = f"model {served.name!r} version {served.version} has just been unloaded"
@@ -119,13 +91,21 @@ class Repository:
         return [states[version] for version in sorted(states, reverse=True)]
 
     def names(self) -> list[str]:
-        """All models there are, ready or not."""
-        return list(self._states)
+        """All models of which there is a version, ready or not."""
+        return [name for name, states in self._states.items() if states]
 
     def versions(self, name: str) -> list[Endpoint]:
         """All versions of a model that serve, newest first."""
         versions = self._endpoints.get(name, {})
         return [versions[version] for version in sorted(versions, reverse=True)]
+
+    def serves(self, name: str, version: int) -> bool:
+        """Whether requests find this version."""
+        return version in self._endpoints.get(name, {})
+
+    def all_states(self) -> Iterable[tuple[str, VersionState]]:
+        """The states of all versions of all models."""
+        return [(name, state) for name, states in self._states.items() for state in states.values()]
 
     def knows(self, name: str) -> bool:
         """Whether there is a model of this name, ready or not."""

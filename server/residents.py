@@ -1,8 +1,7 @@
 """The resident models: loaded, warmed up, served, drained and let go. Event loop.
 
-A model that is loaded anew gets ready beside the one that serves (`loading`); then new requests
-find the new one, and the old one finishes what it has accepted. A change that has begun goes on to
-its end, even if whoever asked for it goes away; only a load is given up, when the server drains.
+A version gets ready beside those that serve (`loading`); then new requests find it, and what it
+replaces finishes what it has accepted.
 
     START --> LOADING --> AVAILABLE --> UNLOADING --> END
                  `-- does not load: END, with the error
@@ -11,172 +10,130 @@ A version that serves is AVAILABLE also while the same one is loaded anew.
 """
 
 import asyncio
-import functools
 import gc
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
-from batcher import Admission, Batcher, BatchRecord, Executor, Fairness, Isolation
+from batcher import Admission, Batcher, BatchRecord, Fairness, Isolation
 from batcher.lengths import VariableLength
+from server import memory
 from server.config import ModelConfig
 from server.endpoint import Endpoint
-from server.errors import Aborted, FailedPrecondition, NotFound, StartupError, Unavailable
+from server.errors import Unavailable
+from server.folders import Mark
 from server.inference import ServedModel, VersionState
-from server.loading import Loader
+from server.loading import Loaded, Loader, Order
 from server.metrics import Metrics
 from server.model import Model
-from server.repository import Repository, find_version
+from server.repository import Repository
 from server.runner import Runner
+from server.runtime import Runtime, device_name
 from server.signature import Signature, Tensors
 from server.statistics import VersionStatistics
-from server.warmup import WarmUp, batch_sizes
+from server.threads import ModelThreads
+from server.warmup import batch_sizes
 
 log: Final = structlog.get_logger("server.residents")
 
 
 class Residents:
-    """Brings the configured models into the repository, and out of it."""
+    """Brings versions of models into the repository, and out of it."""
 
     def __init__(
         self,
-        models: tuple[ModelConfig, ...],
         repository: Repository,
         metrics: Metrics,
-        executor: Executor,
+        threads: ModelThreads,
+        loader: Loader,
+        *,
+        runtime: Runtime,
         drain_timeout: float,
     ) -> None:
-        self._models = {model.name: model for model in models}
         self._repository = repository
         self._metrics = metrics
-        self._executor = executor
+        self._threads = threads
+        self._loader = loader
+        self._runtime = runtime
         self._drain_timeout = drain_timeout
-        self._loader = Loader(executor)
         self._draining = False
-        self._changes: dict[str, asyncio.Task[None]] = {}
-        self._loads: set[asyncio.Task[tuple[Model, WarmUp]]] = set()
+        self._loads: set[asyncio.Task[Loaded]] = set()
 
-    async def load_all(self) -> None:
-        """Load every model, one after the other. StartupError, before any is loaded if it can."""
-        located = [(model, *_located(model.path)) for model in self._models.values()]
-        for model, version, _ in located:
-            self._repository.set_state(model.name, VersionState(version, "START"))
-            self._repository.set_labels(model.name, model.labels)
-        for model, version, path in located:
-            await self._load(model, version, path)
+    async def load(self, model: ModelConfig, version: int, path: Path) -> Mark:
+        """Load a version and switch to it; what it replaces is let go.
 
-    def base_path(self, name: str) -> str:
-        """Where a configured model is, as the configuration says it. NotFound."""
-        return str(self._configured(name).path)
-
-    async def load(self, name: str) -> None:
-        """Load a configured model, anew if it serves already, and switch to it.
-
-        NotFound, Aborted; FailedPrecondition when it does not load: what served before goes on.
-        Unavailable when the server drains.
+        StartupError when it does not load: what served before goes on. Unavailable when the server
+        drains. Returns the mark of the files that it was read from.
         """
-        model = self._configured(name)
-        await self._change(name, functools.partial(self._replace, model))
-
-    async def unload(self, name: str) -> None:
-        """Stop serving a configured model, once what it has accepted is answered.
-
-        NotFound, Aborted.
-        """
-        self._configured(name)
-        await self._change(name, functools.partial(self._remove, name))
-
-    async def drain(self) -> None:
-        """Finish what was accepted, for at most as long as configured; then nothing runs."""
-        self._draining = True
-        for loading in self._loads:
-            loading.cancel()
-        endpoints = self._repository.endpoints()
-        await asyncio.gather(*[self._finish(endpoint) for endpoint in endpoints])
-        if self._changes:
-            # Those that were leaving already have had their time as well.
-            await asyncio.wait(self._changes.values())
-
-    def _configured(self, name: str) -> ModelConfig:
-        model = self._models.get(name)
-        if model is None:
-            told = ", ".join(repr(known) for known in self._models)
-            msg = f"model {name!r} is not configured here; there are {told}"
-            raise NotFound(msg)
-        return model
-
-    async def _change(self, name: str, change: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Make one change of a model at a time; whoever comes meanwhile is told so."""
-        if name in self._changes:
-            msg = f"model {name!r} is being loaded or unloaded already"
-            raise Aborted(msg)
-        changing = asyncio.create_task(change(), name=f"change of model {name}")
-        self._changes[name] = changing
-        changing.add_done_callback(lambda _: self._changes.pop(name))
-        await asyncio.shield(changing)
-
-    async def _replace(self, model: ModelConfig) -> None:
-        """Load a model beside itself, then let the one go that served."""
-        serving = self._repository.versions(model.name)
-        try:
-            version, path = _located(model.path)
-            await self._load(model, version, path)
-        except StartupError as error:
-            told = str(error)
-            log.error("model not loaded", model=model.name, error=told)  # noqa: TRY400 - foreseen
-            raise FailedPrecondition(told) from error
-        await self._let_go(serving)
-
-    async def _remove(self, name: str) -> None:
-        await self._let_go(self._repository.versions(name))
-
-    async def _load(self, model: ModelConfig, version: int, path: Path) -> None:
-        serves = self._serves(model.name, version)
-        if not serves:
+        replaced = [e for e in self._repository.versions(model.name) if e.served.version == version]
+        if not replaced:
             self._repository.set_state(model.name, VersionState(version, "LOADING"))
         began = asyncio.get_running_loop().time()
         try:
-            loaded, warm = await self._loaded(path, model)
+            loaded = await self._loaded(path, model)
         except BaseException as error:
-            if not serves:
+            if not replaced:
                 self._repository.set_state(model.name, VersionState(version, "END", str(error)))
+            self._metrics.count_load(model.name, loaded=False)
             raise
-        for note in warm.notes:
+        for note in loaded.warm.notes:
             log.warning(note, model=model.name, version=version)
-        signatures = _without_mask(warm.signatures, model.lengths)
-        served = ServedModel(model.name, version, signatures, loaded.platform, model.max_batch_size)
-        self._repository.add(await self._endpoint(served, loaded, model))
+        signatures = _without_mask(loaded.warm.signatures, model.lengths)
+        served = ServedModel(
+            model.name, version, signatures, loaded.model.platform, model.max_batch_size
+        )
+        self._repository.add(await self._endpoint(served, loaded.model, model))
+        self._metrics.count_load(model.name, loaded=True)
         seconds = round(asyncio.get_running_loop().time() - began, 2)
         log.info("model loaded", model=model.name, version=version, path=str(path), seconds=seconds)
-        for label, labelled in model.labels.items():
-            if labelled != version:
-                note = "a label names a version that is not served"
-                log.warning(note, model=model.name, label=label, version=labelled)
+        mark = loaded.mark
+        del loaded  # Or this call would keep the model while it waits for the one before.
+        await self.let_go(replaced)
+        return mark
 
-    async def _loaded(self, path: Path, model: ModelConfig) -> tuple[Model, WarmUp]:
+    async def let_go(self, endpoints: list[Endpoint]) -> None:
+        """Take endpoints away from new requests, finish their accepted ones, and forget them all.
+
+        Leaves nothing in the list: it would keep the models in memory.
+        """
+        if not endpoints:
+            return
+        while endpoints:
+            await self._end(endpoints.pop())
+        # TensorFlow's functions refer to each other in circles, which only a collection opens.
+        gc.collect()
+        memory.give_back()
+
+    async def drain(self) -> None:
+        """Load nothing more, and finish what was accepted, for at most as long as configured."""
+        self._draining = True
+        for loading in self._loads:
+            loading.cancel()
+        endpoints: Iterable[Endpoint] = self._repository.endpoints()
+        await asyncio.gather(*[self._finish(endpoint) for endpoint in endpoints])
+
+    async def _loaded(self, path: Path, model: ModelConfig) -> Loaded:
         """Load, unless the server drains meanwhile. StartupError, Unavailable."""
         sizes = model.allowed_batch_sizes or tuple(batch_sizes(model.max_batch_size))
-        loading = asyncio.create_task(self._loader.load(path, sizes))
+        order = Order(path, sizes, replace(self._runtime, device=model.device), model.lengths)
+        loading = asyncio.create_task(
+            self._loader.load(order, self._threads.of(device_name(model.device)))
+        )
         self._loads.add(loading)
         if self._draining:
             loading.cancel()
         try:
-            loaded = await loading
+            return await loading
         except asyncio.CancelledError:
             if not self._draining:
                 raise
+            msg = "the load was given up: the server is shutting down"
+            raise Unavailable(msg) from None
         finally:
             self._loads.discard(loading)
-        if self._draining:
-            msg = "the load was given up: the server is shutting down"
-            raise Unavailable(msg)
-        return loaded
-
-    def _serves(self, name: str, version: int) -> bool:
-        return any(e.served.version == version for e in self._repository.versions(name))
 
     async def _endpoint(self, served: ServedModel, loaded: Model, model: ModelConfig) -> Endpoint:
         metrics = self._metrics.model(served.name, served.version)
@@ -193,7 +150,7 @@ class Residents:
             max_queue_size=model.max_queue_size,
             allowed_batch_sizes=model.allowed_batch_sizes,
             run_timeout=model.run_timeout,
-            executor=self._executor,
+            executor=self._threads.of(device_name(model.device)),
             on_batch=on_batch,
             admission=Admission(model.max_queue_bytes, model.max_wait),
             fairness=Fairness(model.ageing),
@@ -212,21 +169,10 @@ class Residents:
             count_bytes=model.max_queue_bytes is not None,
         )
 
-    async def _let_go(self, endpoints: list[Endpoint]) -> None:
-        """Take endpoints away from new requests, finish their accepted ones, and forget them all.
-
-        Leaves nothing in the list: it would keep the models in memory.
-        """
-        if not endpoints:
-            return
-        while endpoints:
-            await self._end(endpoints.pop())
-        _free_memory()
-
     async def _end(self, endpoint: Endpoint) -> None:
         served = endpoint.served
         self._repository.remove(endpoint)
-        is_replaced = self._serves(served.name, served.version)
+        is_replaced = self._repository.serves(served.name, served.version)
         if not is_replaced:
             self._repository.set_state(served.name, VersionState(served.version, "UNLOADING"))
         await self._finish(endpoint)
@@ -265,25 +211,3 @@ def _with_dtype(
         return lengths
     masks = [s.inputs[lengths.mask] for s in signatures.values() if lengths.mask in s.inputs]
     return replace(lengths, mask_dtype=masks[0].dtype) if masks else lengths
-
-
-def _located(path: Path) -> tuple[int, Path]:
-    """The version to serve and its folder. StartupError, also for what may not be read."""
-    try:
-        return find_version(path)
-    except OSError as error:
-        msg = f"model path {path} cannot be read: {error.strerror or error}"
-        raise StartupError(msg) from error
-
-
-def _free_memory() -> None:
-    """Give back what an unloaded model held. Stops everything for 0.2 to 0.3 s.
-
-    TensorFlow's functions refer to each other in circles, which only a collection opens; whoever
-    starts a server has put what was there at its start out of the collector's sight.
-    """
-    frozen = gc.get_freeze_count()
-    gc.unfreeze()
-    gc.collect()
-    if frozen:
-        gc.freeze()

@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
 
@@ -15,9 +16,10 @@ from server.inference import (
 )
 from server.logs import set_level
 from server.repository import Repository
-from server.residents import Residents
 from server.settings import LogSettings, TraceSettings
 from server.statistics import VersionStatistics
+from server.upkeep import Upkeep
+from server.versions import Wanted
 
 
 class Phase(enum.Enum):
@@ -33,12 +35,12 @@ class Serving:
 
     version: Final = version("batcher")
 
-    def __init__(self, repository: Repository, residents: Residents, log_level: str) -> None:
+    def __init__(self, repository: Repository, upkeep: Upkeep, log_level: str) -> None:
         self._phase = Phase.STARTING
         self._phase_set = asyncio.Event()
         self.tracing = False
         self._repository = repository
-        self._residents = residents
+        self._upkeep = upkeep
         self._log_settings = LogSettings.of_level(log_level)
         self._trace_settings: dict[str, TraceSettings] = {"": TraceSettings()}
 
@@ -71,10 +73,6 @@ class Serving:
         """All models that there are to serve, loaded or not."""
         return self._repository.names()
 
-    def base_path(self, name: str) -> str:
-        """Where a configured model is, as the configuration says it. NotFound."""
-        return self._residents.base_path(name)
-
     def states(self, address: ModelAddress) -> list[VersionState]:
         """Of all versions of a model, or of the one asked for; newest first. NotFound."""
         return self._repository.states(address)
@@ -104,12 +102,17 @@ class Serving:
     async def load(self, name: str) -> None:
         """Load a model that was configured, or load it anew, and switch to it."""
         self._check_ready()
-        await self._residents.load(name)
+        await self._upkeep.load(name)
 
     async def unload(self, name: str) -> None:
         """Stop serving a model, finish what it has accepted and let it go."""
         self._check_ready()
-        await self._residents.unload(name)
+        await self._upkeep.unload(name)
+
+    async def serve_only(self, models: Sequence[Wanted]) -> None:
+        """Serve these models by these policies and labels, and no others."""
+        self._check_ready()
+        await self._upkeep.serve_only(models)
 
     def _check_ready(self) -> None:
         """Models change neither while they are loaded at the start, nor at the end. Unavailable."""

@@ -1,6 +1,6 @@
 """Which of the versions in a base folder are to be served, and what to do about it. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -57,3 +57,41 @@ class Specific:
 
 
 Policy: TypeAlias = Latest | All | Specific
+
+
+def wanted(
+    policy: Policy,
+    labelled: Iterable[int],
+    found: Mapping[int, Hashable],
+    failed: Mapping[int, Hashable],
+) -> frozenset[int]:
+    """The versions to serve, of those found, each with its mark: by policy, or for their labels.
+
+    What failed to load is out until its mark changes: so a policy falls back to what it would have
+    chosen before that version came.
+    """
+    usable = {v for v, mark in found.items() if v not in failed or failed[v] != mark}
+    return policy.choose(usable) | usable.intersection(labelled)
+
+
+def surplus(wanted: frozenset[int], serving: Iterable[int]) -> frozenset[int]:
+    """The versions that serve and need not any more.
+
+    None before all that are wanted serve, and none if nothing is wanted: whatever became of the
+    folders, the last version goes only when it is told to.
+    """
+    serves = frozenset(serving)
+    return serves - wanted if wanted and wanted <= serves else frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A model of a new configuration that an administrator's request brings.
+
+    `base_path` of "" is the one that was configured.
+    """
+
+    name: str
+    base_path: str
+    policy: Policy
+    labels: Mapping[str, int]

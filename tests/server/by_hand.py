@@ -15,13 +15,17 @@ from server.adapters.aiohttp_server import HttpServer
 from server.endpoint import Endpoint
 from server.front import Front
 from server.inference import ServedModel
+from server.loading import Loader
 from server.metrics import Metrics
 from server.repository import Repository
 from server.residents import Residents
 from server.runner import Runner
+from server.runtime import Runtime
 from server.serving import Phase, Serving
 from server.signature import Signature, Tensors, TensorSpec
 from server.statistics import VersionStatistics
+from server.threads import ModelThreads
+from server.upkeep import Upkeep
 
 PREDICT = "/v1/models/doubler:predict"
 
@@ -92,8 +96,11 @@ async def served_by_hand(
     model = Doubler()
     executor = FakeExecutor(by_hand=True)
     repository, metrics = Repository(), Metrics()
-    residents = Residents((), repository, metrics, executor, drain_timeout=1.0)
-    serving = Serving(repository, residents, "info")
+    loader = Loader()
+    residents = Residents(
+        repository, metrics, ModelThreads(), loader, runtime=Runtime(), drain_timeout=1.0
+    )
+    serving = Serving(repository, Upkeep((), repository, residents, loader), "info")
     codec = ThreadExecutor(name="codec")
     access = access or Access()
     front = Front(repository, metrics, serving, access, codec, max_body_size=max_body_size)

@@ -117,7 +117,7 @@ def test_histograms_count_every_value_at_or_below_each_bound(
 
 def test_every_metric_is_explained_and_named_as_prometheus_likes(metrics: Metrics) -> None:
     found = families(metrics.scrape())
-    assert len(found) == 10
+    assert len(found) == 12
     for name, family in found.items():
         assert name.startswith("batcher_")
         assert family.documentation.endswith(".")

@@ -1,89 +1,14 @@
-"""Which version a path holds, who serves an address, and what is told of the others."""
-
-from collections.abc import Iterable
-from pathlib import Path
+"""Who serves an address, and what is told of the others."""
 
 import pytest
 
 from batcher import Batcher
 from server.endpoint import Endpoint
-from server.errors import InvalidArgument, NotFound, StartupError, Unavailable
+from server.errors import InvalidArgument, NotFound, Unavailable
 from server.inference import ModelAddress, ServedModel, VersionState
-from server.repository import Repository, default_name, find_version
+from server.repository import Repository
 from server.signature import Tensors
 from server.statistics import VersionStatistics
-
-
-def make_models(base: Path, folders: Iterable[str]) -> Path:
-    """Folders with a file that is recognised as a model."""
-    for folder in folders:
-        (base / folder).mkdir(parents=True)
-        (base / folder / "saved_model.pb").touch()
-    return base
-
-
-@pytest.mark.parametrize(
-    ("folders", "version", "folder"),
-    [
-        (["1"], 1, "1"),
-        (["1", "2", "10"], 10, "10"),
-        (["9", "0010"], 10, "0010"),
-        (["0"], 0, "0"),
-        (["1", "latest", "v2", "2.5", "-3", "²"], 1, "1"),
-    ],
-)
-def test_the_highest_numbered_folder_is_served(
-    tmp_path: Path, folders: list[str], version: int, folder: str
-) -> None:
-    base = make_models(tmp_path / "half", folders)
-    assert find_version(base) == (version, base / folder)
-
-
-def test_a_numbered_folder_without_a_model_is_passed_over(tmp_path: Path) -> None:
-    base = make_models(tmp_path / "half", ["1"])
-    (base / "2").mkdir()
-    (base / "3").touch()
-    assert find_version(base) == (1, base / "1")
-
-
-@pytest.mark.parametrize(("folder", "version"), [("half", 1), ("7", 7), ("v7", 1)])
-def test_a_model_itself_has_its_folders_number_or_1(
-    tmp_path: Path, folder: str, version: int
-) -> None:
-    make_models(tmp_path, [folder])
-    assert find_version(tmp_path / folder) == (version, tmp_path / folder)
-
-
-def test_what_holds_no_model_is_told_by_its_path(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "empty").mkdir()
-    for name, why in [
-        ("file", "is a file, not a folder"),
-        ("missing", "does not exist"),
-        ("empty", "holds no model: expected saved_model.pb"),
-    ]:
-        with pytest.raises(StartupError) as told:
-            find_version(tmp_path / name)
-        assert f"{tmp_path / name} {why}" in str(told.value)
-        assert "\n" not in str(told.value)
-
-
-@pytest.mark.parametrize(
-    ("path", "name"), [("half", "half"), ("half/1", "half"), ("a/half/00123", "half")]
-)
-def test_a_model_is_called_by_its_folder_or_base_folder(
-    tmp_path: Path, path: str, name: str
-) -> None:
-    assert default_name(tmp_path / path) == name
-
-
-def test_a_model_in_the_working_folder_has_that_folders_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_models(tmp_path, ["half/5"])
-    monkeypatch.chdir(tmp_path / "half" / "5")
-    assert default_name(Path()) == "half"
-    assert find_version(Path()) == (5, tmp_path / "half" / "5")
 
 
 def endpoint(name: str, version: int) -> Endpoint:

@@ -1,0 +1,113 @@
+"""What there is to load at a path: models in numbered version folders, or one model. Any thread.
+
+A version is seen together with its mark, which changes whenever one of its files does: so that a
+folder which is still being copied is told from one that is complete, and one that failed from one
+that was mended.
+"""
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from server.errors import StartupError
+from server.models import EXPECTED, detect
+
+Mark: TypeAlias = tuple[tuple[str, int, int], ...]
+"""Name, size in bytes and time of change in nanoseconds of each file of a version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A version on disk; `mark` is None where it was not asked for."""
+
+    path: Path
+    mark: Mark | None
+
+
+def look(path: Path, unmarked: Collection[int] = ()) -> Mapping[int, Seen]:
+    """All versions at a path, at least one; StartupError when there is none, or it is unreadable.
+
+    `path` is a model, whose version is its folder's name if that is a number, else 1; or a base
+    folder of models in folders named by their version numbers. Those in `unmarked` get no mark.
+    """
+    try:
+        paths = _versions(path)
+        return {
+            version: Seen(path, None if version in unmarked else mark(path))
+            for version, path in paths.items()
+        }
+    except (OSError, ValueError) as error:
+        told = (error.strerror if isinstance(error, OSError) else "") or error
+        msg = f"model path {path} cannot be read: {told}"
+        raise StartupError(msg) from error
+
+
+def _versions(path: Path) -> Mapping[int, Path]:
+    found = detect(path)
+    if found is not None and not path.exists():
+        return {1: path}  # A Python function has neither folder nor version.
+    if not path.exists():
+        msg = f"model path {path} does not exist"
+        raise StartupError(msg)
+    path = path.resolve()
+    if found is not None:
+        folder = path if path.is_dir() else path.parent
+        return {int(folder.name) if _is_version(folder.name) else 1: path}
+    if not path.is_dir():
+        msg = f"model path {path} is a file, but not a model: expected {EXPECTED}"
+        raise StartupError(msg)
+    folders = {int(each.name): each for each in path.iterdir() if _is_version(each.name)}
+    versions = {v: folder for v, folder in sorted(folders.items()) if _may_be_model(folder)}
+    if not versions:
+        msg = (
+            f"model path {path} holds no model: expected {EXPECTED}, in it"
+            " or in a folder below it that is named by a version number"
+        )
+        raise StartupError(msg)
+    return versions
+
+
+def _may_be_model(folder: Path) -> bool:
+    """Whether there is anything to load, even if it will fail: its own error will say why."""
+    try:
+        return detect(folder) is not None
+    except (OSError, ValueError):
+        return True
+
+
+def mark(path: Path) -> Mark:
+    """The mark of a model, which is a file or a folder; empty for a Python function. OSError."""
+    return tuple(sorted(_files(path)))
+
+
+def _files(path: Path) -> Iterator[tuple[str, int, int]]:
+    if path.is_file():
+        yield _file("", path)
+    for folder, _, names in os.walk(path):
+        for name in names:
+            file = Path(folder, name)
+            yield _file(str(file.relative_to(path)), file)
+
+
+def _file(name: str, path: Path) -> tuple[str, int, int]:
+    status = path.stat()
+    return name, status.st_size, status.st_mtime_ns
+
+
+def default_name(path: Path) -> str:
+    """What a model is called when nobody named it: its file, folder, base folder or module."""
+    found = detect(path)
+    if found is not None and not path.exists():
+        return str(path).partition(":")[0].rpartition(".")[2]
+    path = path.resolve()
+    if _is_version(path.parent.name) and path.is_file():
+        path = path.parent
+    if _is_version(path.name):
+        return path.parent.name
+    return path.stem if path.is_file() else path.name
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdigit()
