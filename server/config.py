@@ -14,7 +14,7 @@ from batcher import Admission, Fairness
 from batcher.lengths import VariableLength
 from batcher.options import allowed_sizes
 from server.demo import DIGITS
-from server.runtime import Runtime
+from server.runtime import Runtime, device_name
 from server.tokens import Token
 from server.versions import Latest, Policy
 
@@ -22,6 +22,7 @@ MAX_PORT: Final = 65535
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
+TARGET: Final = re.compile(r"/[^\s?#]*")
 _LABEL: Final = re.compile(r"[^\s/:]+")
 
 
@@ -107,6 +108,7 @@ class ModelConfig:
             allowed_sizes(self.allowed_batch_sizes, self.max_batch_size)
             Admission(self.max_queue_bytes, self.max_wait)
             Fairness(self.ageing)
+            device_name(self.device)
         except ValueError as error:
             raise ConfigError(str(error)) from error
         for label, version in self.labels.items():
@@ -137,6 +139,9 @@ class Config:
         Seconds that accepted requests have to finish after SIGTERM; what is left then fails.
     log_level
         debug, info, warning or error.
+    metrics_path
+        Where Prometheus finds the metrics besides `/metrics`; nowhere by default. TensorFlow
+        Serving has them at `/monitoring/prometheus/metrics`.
     cors
         Whether pages of other origins may use the protocols from a browser. Off by default; switch
         it on for such a page. Pages of other origins never administer the server.
@@ -157,6 +162,9 @@ class Config:
     poll_interval
         Seconds between two looks into the base folders for new versions. None looks only when it is
         asked to: by SIGHUP, or an administrator's request.
+    reread_interval
+        Seconds between two looks for changes of the configuration, in its files. None by default:
+        it is read anew only by SIGHUP.
     model_roots
         Folders below which an administrator's request may bring models that were not configured.
         None by default: only configured ones.
@@ -174,12 +182,14 @@ class Config:
     drain_delay: float = 1.0
     drain_timeout: float = 30.0
     log_level: str = "info"
+    metrics_path: str = ""
     cors: bool = False
     tokens: tuple[Token, ...] = ()
     admin_tokens: tuple[Token, ...] = ()
     admin: bool = False
     allowed_hosts: tuple[str, ...] = ()
     poll_interval: float | None = 1.0
+    reread_interval: float | None = None
     model_roots: tuple[Path, ...] = ()
     runtime: Runtime = field(default_factory=Runtime)
 
@@ -204,8 +214,13 @@ class Config:
         _at_least("max_body_size", self.max_body_size, 1)
         _at_least("drain_delay", self.drain_delay, 0)
         _at_least("drain_timeout", self.drain_timeout, 0)
-        if self.poll_interval is not None and not self.poll_interval > 0:
-            msg = f"poll_interval must be more than 0 seconds, not {self.poll_interval}"
+        for name in ("poll_interval", "reread_interval"):
+            interval = getattr(self, name)
+            if interval is not None and not interval > 0:
+                msg = f"{name} must be more than 0 seconds, not {interval}"
+                raise ConfigError(msg)
+        if self.metrics_path and not TARGET.fullmatch(self.metrics_path):
+            msg = f"metrics_path must be a path that begins with a slash, not {self.metrics_path!r}"
             raise ConfigError(msg)
         self._check_administration()
 

@@ -65,6 +65,7 @@ class Front:
         *,
         max_body_size: int,
         cors: bool = False,
+        metrics_path: str = "",
     ) -> None:
         self.max_body_size: Final = max_body_size
         self._repository = repository
@@ -73,7 +74,13 @@ class Front:
         self._access = access
         self._codec = codec
         self._cors = cors
-        self._pages = Pages(metrics, serving, tokens=access.needs_token, admin=access.administered)
+        self._pages = Pages(
+            metrics,
+            serving,
+            metrics_path=metrics_path,
+            tokens=access.needs_token,
+            admin=access.administered,
+        )
         self._tracer = Tracer(serving.trace_settings)
 
     async def handle(self, exchange: Exchange, protocol: Protocol | None = None) -> Answer:

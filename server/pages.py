@@ -50,10 +50,19 @@ _FOR_EVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
 class Pages:
-    """Answers what no protocol takes; `tokens` and `admin` are for the description to tell."""
+    """Answers what no protocol takes; `tokens` and `admin` are for the description to tell.
+
+    The metrics are at `metrics_path` as well, unless there is another page.
+    """
 
     def __init__(
-        self, metrics: Metrics, serving: Serving, *, tokens: bool = False, admin: bool = False
+        self,
+        metrics: Metrics,
+        serving: Serving,
+        *,
+        metrics_path: str = "",
+        tokens: bool = False,
+        admin: bool = False,
     ) -> None:
         description = Description(serving, tokens=tokens, admin=admin)
         self._pages: dict[str, Callable[[], Answer]] = {
@@ -65,6 +74,7 @@ class Pages:
         }
         self._pages |= {path: functools.partial(_part, path) for path in _PARTS}
         self._pages |= {path: functools.partial(_redirect, to) for path, to in _REDIRECTS.items()}
+        self._pages.setdefault(metrics_path or "/metrics", self._pages["/metrics"])
 
     def is_open(self, exchange: Exchange) -> bool:
         """Whether a page is shown without a token: what probes ask, and what is no secret."""

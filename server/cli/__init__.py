@@ -2,6 +2,8 @@
 
     batcher-server [serve] [PATH] [OPTIONS]
     batcher-server token NAME
+    batcher-server inspect PATH [OPTIONS]
+    batcher-server convert SOURCE TARGET [OPTIONS]
 
 A file for each subcommand. Exit codes: 0 after a drain, 2 when told something impossible, 130 when
 interrupted twice.
@@ -12,6 +14,8 @@ from typing import NoReturn
 
 import click
 
+from server.cli.convert import convert
+from server.cli.inspect import inspect
 from server.cli.serve import serve
 from server.cli.token import token
 from server.config import ConfigError
@@ -26,7 +30,9 @@ class _Subcommands(click.Group):
         return super().parse_args(ctx, args if named else ["serve", *args])
 
 
-_subcommands = _Subcommands(commands={"serve": serve, "token": token})
+_subcommands = _Subcommands(
+    commands={"serve": serve, "token": token, "inspect": inspect, "convert": convert}
+)
 
 
 def main() -> NoReturn:

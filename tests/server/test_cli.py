@@ -4,7 +4,7 @@ import json
 import shutil
 import signal
 import socket
-import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +12,8 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from batcher.lengths import VariableLength
-from server.cli import main
-from server.cli.batching import take_batching
 from server.cli.doors import warn_of_open_doors
-from server.config import Config, ModelConfig
+from server.config import Config
 from server.demo import DIGITS
 from server.tokens import make_token, name_of, read_tokens
 from tests.server.process import ServerProcess, run_to_end
@@ -38,14 +35,14 @@ def assert_one_line(result: tuple[int, str, str], *words: str) -> None:
         (["--port", "70000"], ["--port", "70000"]),
         (["--max-batch-size", "0"], ["--max-batch-size"]),
         (["--batch-timeout-ms", "-1"], ["--batch-timeout-ms"]),
-        (["--batch-timeout-ms", "nan"], ["batch_timeout"]),
-        (["--drain-delay", "inf"], ["drain_delay"]),
+        (["--batch-timeout-ms", "nan"], ["--batch-timeout-ms", "nan"]),
+        (["--drain-delay", "inf"], ["--drain-delay", "inf"]),
         (["--log-level", "loud"], ["--log-level", "loud"]),
         (["--model", "half"], ["--model", "NAME=PATH", "half"]),
         (["/no/such/model"], ["/no/such/model", "does not exist"]),
         (["--model", "a=/no/such/model"], ["/no/such/model"]),
         (["--model", f"a={DIGITS}", "--model", f"a={DIGITS}"], ["'a'"]),
-        ([__file__], [__file__, "not a folder"]),
+        ([__file__], [__file__, "not a model"]),
         ([str(Path(__file__).parent)], ["holds no model", "saved_model.pb"]),
         (["--host", "host.invalid"], ["cannot listen", "host.invalid"]),
     ],
@@ -104,22 +101,6 @@ def test_the_log_is_json_when_nobody_watches_and_holds_nothing_of_tensorflow() -
         _, log = server.stop()
     assert log
     assert all(line.startswith("{") for line in log.splitlines()), log
-
-
-@pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """`run_to_end`, for what ends before any server starts, without a process of its own."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["batcher-server", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, *capfd.readouterr()
-
-    return run
 
 
 @pytest.mark.parametrize(
@@ -267,47 +248,58 @@ def test_what_is_wider_than_this_machine(host: str, *, warns: bool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--allowed-batch-sizes", "1,x"], "--allowed-batch-sizes takes whole numbers"),
+        (["--allowed-batch-sizes", "1,x"], "--allowed-batch-sizes: expected whole numbers"),
         (["--allowed-batch-sizes", "1,8"], "must be max_batch_size=64"),
-        (["--pad", "ids:1"], "--pad takes INPUT:AXIS=VALUE, not 'ids:1'"),
-        (["--pad", "ids=0"], "--pad takes a name and an axis, NAME:AXIS, not 'ids'"),
+        (["--pad", "ids:1"], "--pad: expected INPUT:AXIS=VALUE, not 'ids:1'"),
+        (["--pad", "ids=0"], "--pad: expected INPUT:AXIS=VALUE, not 'ids=0'"),
         (["--pad", "ids:1=0"], "boundaries must be positive and ascend"),
         (["--pad", "ids:0=0", "--pad-to", "4"], "the axis of 'ids' must be 1 or more"),
-        (["--cut", "tags"], "need a --pad INPUT:AXIS=VALUE"),
-        (["--pad", "ids:1=0", "--pad-to", "4", "--cut", "tags"], "--cut takes a name and an axis"),
-        (["--run-timeout", "0"], "0.0 is not in the range"),
+        (["--cut", "tags"], "--cut: expected a name and an axis, NAME:AXIS, not 'tags'"),
+        (["--cut", "tags:1"], "need a pad INPUT:AXIS=VALUE"),
+        (["--run-timeout", "0"], "--run-timeout: expected a number of more than 0, or none"),
     ],
 )
 def test_batching_options_that_make_no_sense_end_with_a_line(
-    arguments: list[str], told: str
+    run: Callable[..., tuple[int, str, str]], arguments: list[str], told: str
 ) -> None:
-    code, _, log = run_to_end(*arguments)
-    assert code == 2
-    assert told in log
-    assert len(log.splitlines()) == 1
+    assert_one_line(run(*arguments), told)
 
 
-def test_batching_options_reach_the_config() -> None:
-    options = {
-        "max_batch_size": 8,
-        "batch_timeout_ms": 2.0,
-        "max_queue_size": 10,
-        "max_queue_bytes": 1000,
-        "max_wait_ms": 250.0,
-        "allowed_batch_sizes": "1,8",
-        "run_timeout": 3.0,
-        "ageing": 0.5,
-        "pad": ("ids:1=0", "weights:2=0.5", "words:1=pad"),
-        "pad_to": "4,8",
-        "cut": ("tags:1",),
-        "pad_mask": "real",
-        "port": 1,
-    }
-    config = ModelConfig("m", Path(), **take_batching(options))
-    assert options == {"port": 1}
-    assert (config.batch_timeout, config.max_wait, config.run_timeout) == (0.002, 0.25, 3.0)
-    assert (config.max_queue_bytes, config.ageing) == (1000, 0.5)
-    assert config.allowed_batch_sizes == (1, 8)
-    assert config.lengths == VariableLength(
-        {"ids": (1, 0), "weights": (2, 0.5), "words": (1, b"pad")}, (4, 8), {"tags": 1}, "real"
-    )
+# ------------------------------------------------------------------------------------ configuration
+
+
+def test_a_configuration_is_shown_and_taken_again(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHER_MAX_BATCH_SIZE", "8")
+    code, shown, errors = run("--rest_api_port=9000", "--port=0", "--no-cors", "--print-config")
+    assert (code, errors) == (0, "")
+    tables = tomllib.loads(shown)
+    assert (tables["port"], tables["grpc_port"]) == (9000, "none")
+    assert tables["models"]["digits"]["max_batch_size"] == 8
+    monkeypatch.delenv("BATCHER_MAX_BATCH_SIZE")
+    file = tmp_path / "batcher.toml"
+    file.write_text(shown)
+    again = run("--config", str(file), "--print-config")[1]
+    assert tomllib.loads(again) == tables
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[models.half]\npaht = '/m'", ["[models.half]", "'paht'", "did you mean path?"]),
+        ("port = ", ["line 1"]),
+    ],
+)
+def test_a_wrong_file_is_one_line(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, text: str, words: list[str]
+) -> None:
+    file = tmp_path / "batcher.toml"
+    file.write_text(text)
+    assert_one_line(run("--config", str(file)), str(file), *words)
+
+
+def test_a_wrong_flag_of_tensorflow_serving_is_one_line(
+    run: Callable[..., tuple[int, str, str]],
+) -> None:
+    assert_one_line(run("--rest_api_prot=1"), "did you mean --rest_api_port?")

@@ -50,6 +50,10 @@ def test_an_impossible_option_of_a_model_is_named(option: str, value: float) -> 
         ("drain_timeout", INF),
         ("log_level", "loud"),
         ("log_level", "INFO"),
+        ("metrics_path", "metrics"),
+        ("poll_interval", 0.0),
+        ("poll_interval", NAN),
+        ("reread_interval", -1.0),
     ],
 )
 def test_an_impossible_option_of_the_server_is_named(option: str, value: Any) -> None:
@@ -66,6 +70,17 @@ def test_the_limits_themselves_are_possible(option: str, value: Any) -> None:
     assert getattr(Config(**{option: value}), option) == value
     model = ModelConfig("m", PATH, max_batch_size=1, batch_timeout=0.0, max_queue_size=1)
     assert model.max_batch_size == 1
+
+
+@pytest.mark.parametrize("path", ["/a b", "/a\n"])
+def test_a_metrics_path_has_no_blanks(path: str) -> None:
+    with pytest.raises(ConfigError, match=r"^metrics_path must be a path"):
+        Config(metrics_path=path)
+
+
+def test_a_device_has_a_name() -> None:
+    with pytest.raises(ConfigError, match=r"^a device must be like"):
+        ModelConfig("m", PATH, device="7")
 
 
 def test_names_must_be_there_and_differ() -> None:
