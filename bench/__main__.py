@@ -5,7 +5,10 @@ from typing import Final
 
 import click
 
-COMMANDS: Final = ("call", "codec", "device", "echo", "lengths", "livez", "load", "submit")
+COMMANDS: Final = (
+    *("call", "codec", "device", "echo", "fairness", "lengths", "livez", "load", "many"),
+    *("submit", "switch"),
+)
 """Modules of this package, each with a `command`."""
 
 

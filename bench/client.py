@@ -59,11 +59,12 @@ def parse_head(head: bytes) -> Head:
 class Client(asyncio.Protocol):
     """Sends its request again whenever `answered` says so; `ended` has what went wrong, if it did.
 
-    `answered` is called with each answer and returns whether to go on.
+    `answered` is called with each answer and returns whether to go on. `request` is what is sent
+    next: it may exchange it for another.
     """
 
     def __init__(self, request: bytes, answered: Callable[[Answer], bool]) -> None:
-        self._request = request
+        self.request = request
         self._answered = answered
         self._received = bytearray()
         self._head: Head | None = None
@@ -101,7 +102,7 @@ class Client(asyncio.Protocol):
         self._received.clear()
         self._head = None
         self.sent_at = time.perf_counter()
-        self._transport.write(self._request)
+        self._transport.write(self.request)
 
     def _take_answer(self) -> None:
         if self._head is None:

@@ -6,6 +6,7 @@ Each is a SavedModel in `NAME/1`: float32 input `x`, first dimension free, and o
 process that makes them imports TensorFlow, which would disturb whatever is measured beside it.
 """
 
+import functools
 import os
 import pathlib
 import subprocess
@@ -21,6 +22,12 @@ from bench.record import ROOT
 CACHE: Final = pathlib.Path("~/.cache/batcher-bench")
 
 SEED: Final = 20240607
+
+VERSION: Final = 1234567.25
+"""The version that is written into graphs; `bench.versions` puts others in its place."""
+
+BALLASTS: Final = (1, 4, 16, 64, 256)
+"""Megabytes of the models that have a version."""
 
 TIME_LIMIT: Final = 300.0
 """Seconds for making a model; most go into importing TensorFlow."""
@@ -55,6 +62,37 @@ def wide(tf: Any) -> Any:
     return _served(tf, tf.Module(), lambda x: tf.reduce_mean(x, axis=1, keepdims=True), (27_648,))
 
 
+def slow(tf: Any) -> Any:
+    """One number a row, returned after some multiplications: 50 ms a batch, however large."""
+    module = tf.Module()
+    chance = tf.random.Generator.from_seed(SEED)
+    module.matrix = tf.Variable(chance.uniform((512, 512), maxval=2e-3), trainable=False)
+
+    def after_a_while(x: Any) -> Any:
+        product = module.matrix * tf.reduce_max(x)
+        for _ in range(20):
+            product = module.matrix @ product
+        return x + 0.0 * product[0, 0]
+
+    return _served(tf, module, after_a_while, (1,))
+
+
+def versioned(tf: Any, megabytes: int) -> Any:
+    """One number a row, y = x * 0.5 + VERSION, for which it looks into so many megabytes."""
+    module = tf.Module()
+    chance = tf.random.Generator.from_seed(SEED)
+    numbers = megabytes * 2**20 // 4
+    module.ballast = tf.Variable(chance.uniform((numbers,)), trainable=False)
+    # That it is nothing cannot be told from the graph, so the ballast stays.
+    module.nothing = tf.Variable(0.0, trainable=False)
+
+    def with_ballast(x: Any) -> Any:
+        place = tf.cast(tf.math.floormod(tf.abs(x), numbers), tf.int32)
+        return x * 0.5 + VERSION + tf.gather(module.ballast, place) * module.nothing
+
+    return _served(tf, module, with_ballast, (1,))
+
+
 def mlp(tf: Any) -> Any:
     """Two wide dense layers, 784 numbers a row: gains much from batches."""
     tf.keras.utils.set_random_seed(SEED)
@@ -81,8 +119,10 @@ def mobilenet(tf: Any) -> Any:
 MODELS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "tiny": tiny,
     "wide": wide,
+    "slow": slow,
     "mlp": mlp,
     "mobilenet": mobilenet,
+    **{f"versioned-{size}": functools.partial(versioned, megabytes=size) for size in BALLASTS},
 }
 
 

@@ -30,6 +30,7 @@ PAUSE: Final = 0.05
 URL: Final = re.compile(r"http://127\.0\.0\.1:(\d+)")
 
 TICKS: Final = os.sysconf("SC_CLK_TCK")
+PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 SHOWN_OF_LOG: Final = 3000
 
@@ -37,10 +38,11 @@ SHOWN_OF_LOG: Final = 3000
 class Server:
     """A running server at a port of the loopback."""
 
-    def __init__(self, name: str, port: int, pid: int) -> None:
+    def __init__(self, name: str, port: int, pid: int, log: int) -> None:
         self.name = name
         self.port = port
         self._pid = pid
+        self._log = log
 
     def url(self, path: str) -> str:
         """Where to ask it for `path`."""
@@ -61,10 +63,22 @@ class Server:
         """Seconds of CPU it has used so far, with the processes below it, to a hundredth."""
         return sum(seconds for _, seconds in _tree(self._pid))
 
+    def memory(self) -> float:
+        """Megabytes of it that are resident now, without the processes below it."""
+        pages = int(pathlib.Path(f"/proc/{self._pid}/statm").read_text().split()[1])
+        return pages * PAGE / 1e6
+
+    def said(self) -> str:
+        """All that it has written so far."""
+        return _read(self._log)
+
 
 @contextlib.contextmanager
-def running(name: str, arguments: Sequence[str]) -> Iterator[Server]:
-    """Run `python -m ...`, from when it is ready until the block is left. ClickException."""
+def running(name: str, arguments: Sequence[str], limit: float = START_LIMIT) -> Iterator[Server]:
+    """Run `python -m ...`, from when it is ready until the block is left. ClickException.
+
+    It has `limit` seconds to get ready.
+    """
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
@@ -77,18 +91,18 @@ def running(name: str, arguments: Sequence[str]) -> Iterator[Server]:
             start_new_session=True,
         )
         try:
-            yield _ready(name, process, log.fileno())
+            yield _ready(name, process, log.fileno(), limit)
         finally:
             _end(process)
 
 
-def _ready(name: str, process: "subprocess.Popen[bytes]", log: int) -> Server:
+def _ready(name: str, process: "subprocess.Popen[bytes]", log: int, limit: float) -> Server:
     """Wait for the URL and for /readyz."""
-    until = time.monotonic() + START_LIMIT
+    until = time.monotonic() + limit
     while time.monotonic() < until and process.poll() is None:
         time.sleep(PAUSE)
         if found := URL.search(_read(log)):
-            server = Server(name, int(found[1]), process.pid)
+            server = Server(name, int(found[1]), process.pid, log)
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if server.ask("GET", "/readyz")[0] == http.client.OK:
                     return server

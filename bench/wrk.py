@@ -26,6 +26,10 @@ end
 """What wrk prints for people is rounded; this is not."""
 
 
+PATIENCE: Final = 30
+"""Seconds after which an answer counts as failed; wrk's own 2 are short for a slow model."""
+
+
 class Figures(NamedTuple):
     """What wrk saw; times in milliseconds."""
 
@@ -49,7 +53,8 @@ def run_wrk(url: str, body: bytes, *, connections: int, seconds: int) -> Figures
         script.write_text(
             SCRIPT.replace("BODY", json.dumps(body.decode("ascii"))).replace("MARK", MARK)
         )
-        command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
+        command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={PATIENCE}s"]
+        command += ["-s", str(script), url]
         ended = subprocess.run(
             command, capture_output=True, check=False, text=True, timeout=seconds + 30
         )

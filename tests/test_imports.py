@@ -22,6 +22,8 @@ ALLOWED: dict[str, str] = {
     "server.compression": "server.errors",
     "server.tokens": "",
     "server.versions": "",
+    "server.machine": "",
+    "server.memory": "",
     "server.runtime": "",
     "server.config": (
         "batcher batcher.lengths batcher.options server.demo server.runtime server.tokens"
@@ -30,13 +32,48 @@ ALLOWED: dict[str, str] = {
     "server.signature": "server.errors ml_dtypes numpy",
     "server.inference": "server.errors server.signature",
     "server.model": "server.signature",
+    "server.declare": "server.model server.signature",
     # The model thread.
     "server.models": "server.errors server.model server.runtime",
-    "server.models.tensorflow_runtime": "server.runtime tensorflow",
-    "server.models.*": ("server.model server.models.* server.runtime server.signature numpy"),
+    "server.models.tensorflow_runtime": ("server.machine server.memory server.runtime tensorflow"),
+    "server.models.tflite": (
+        "server.machine server.model server.models.* server.runtime server.signature"
+    ),
+    "server.models.to_tflite": (
+        "server.errors server.models server.models.* server.quantizations server.runtime"
+        " server.signature"
+    ),
+    "server.models.tflite_interpreters": "ai_edge_litert server.models.* server.signature",
+    "server.models.*": (
+        "server.declare server.model server.models.* server.runtime server.signature numpy"
+    ),
+    "server.models.savedmodel": "google.protobuf server.model server.models.* server.runtime",
+    "server.models.keras_file": "h5py",
     "server.runner": "batcher batcher.arrays server.model server.signature server.inference numpy",
-    "server.warmup": "server.model server.signature numpy",
-    "server.loading": "batcher server.model server.models server.signature server.warmup",
+    "server.pictures": "",
+    "server.warmup_rows": "batcher.arrays batcher.lengths server.signature numpy",
+    "server.warmup_inputs": "server.pictures server.signature server.warmup_rows numpy",
+    "server.independence": (
+        "batcher.arrays server.signature server.warmup_inputs server.warmup_rows numpy"
+    ),
+    "server.warmup": (
+        "batcher.lengths server.errors server.independence server.model"
+        " server.signature server.warmup_inputs server.warmup_rows"
+    ),
+    "server.warmup_examples": (
+        "server.model server.pictures server.protocols.wire server.signature server.warmup_inputs"
+        " numpy"
+    ),
+    "server.warmup_records": (
+        "server.errors server.inference server.model server.protocols.tfserving_grpc"
+        " server.protocols.tfserving_grpc_examples server.protocols.wire server.warmup"
+    ),
+    "server.folders": "server.errors server.models",
+    "server.loading": (
+        "batcher batcher.lengths server.errors server.folders server.model server.models"
+        " server.runtime server.signature server.warmup server.warmup_examples"
+        " server.warmup_records structlog"
+    ),
     # The event loop, from the queue up to the sockets.
     "server.statistics": "",
     "server.settings": "",
@@ -44,25 +81,34 @@ ALLOWED: dict[str, str] = {
         "batcher batcher.arrays batcher.lengths server.errors server.inference server.model"
         " server.runner server.signature server.statistics"
     ),
-    "server.repository": "server.endpoint server.errors server.inference server.models",
-    "server.metrics": "batcher prometheus_client",
+    "server.repository": "server.endpoint server.errors server.inference",
+    "server.metrics": "batcher prometheus_client server.inference",
+    "server.threads": "batcher server.machine server.runtime",
     "server.residents": (
-        "batcher batcher.lengths server.config server.endpoint server.errors server.inference"
-        " server.loading server.metrics server.model server.repository server.runner"
-        " server.signature server.statistics server.warmup structlog"
+        "batcher batcher.lengths server.config server.endpoint server.errors server.folders"
+        " server.inference server.loading server.memory server.metrics server.model"
+        " server.repository server.runner server.runtime server.signature server.statistics"
+        " server.threads"
+        " server.warmup structlog"
+    ),
+    "server.upkeep": (
+        "server.config server.errors server.folders server.inference server.loading"
+        " server.repository server.residents server.versions structlog"
     ),
     "server.logs": "structlog",
     "server.serving": (
-        "server.errors server.inference server.logs server.repository server.residents"
-        " server.settings server.statistics"
+        "server.errors server.inference server.logs server.repository server.settings"
+        " server.statistics server.upkeep server.versions"
     ),
     "server.protocols": "server.protocols.*",
     "server.protocols.protocol": (
         "server.errors server.exchange server.inference server.settings server.statistics"
+        " server.versions"
     ),
     "server.protocols.*": (
         "server.compression server.errors server.exchange server.inference server.protocols"
-        " server.protocols.* server.settings server.signature server.statistics ml_dtypes numpy"
+        " server.protocols.* server.settings server.signature server.statistics server.versions"
+        " ml_dtypes numpy"
         " orjson"
     ),
     "server.protocols.wire": "google.protobuf server.errors",
@@ -91,16 +137,62 @@ ALLOWED: dict[str, str] = {
         " server.protocols.over_grpc"
     ),
     "server.app": (
-        "batcher numpy server.access server.config server.front server.metrics server.repository"
-        " server.residents server.serving"
+        "batcher numpy server.access server.config server.front server.loading server.metrics"
+        " server.repository server.residents server.serving server.threads server.upkeep"
     ),
     "server.lifecycle": (
         "server.adapters.* server.app server.config server.errors server.front structlog"
     ),
+    "server.samples": "server.samples.*",
+    "server.samples.values": "numpy server.signature",
+    "server.samples.*": (
+        "server.protocols.json_tensors server.protocols.oip_tensors server.protocols.plain_binary"
+        " server.protocols.tfserving_strings server.samples.* server.signature"
+    ),
+    "server.samples.tried": (
+        "numpy server.errors server.model server.models.* server.pictures"
+        " server.protocols.tfserving_examples server.protocols.tfserving_features"
+        " server.samples.values server.signature server.warmup_inputs"
+    ),
+    "server.inspection": (
+        "server.errors server.folders server.model server.models server.runtime server.samples.*"
+        " server.signature server.warmup server.warmup_examples server.warmup_records"
+    ),
+    "server.configuration": "",
+    "server.configuration.*": (
+        "batcher.lengths server.config server.configuration.* server.demo server.errors"
+        " server.folders server.models server.protocols.wire server.runtime server.tokens"
+        " server.versions"
+    ),
+    "server.quantizations": "",
+    "server.conversion_rows": (
+        "numpy server.config server.model server.signature server.warmup_inputs server.warmup_rows"
+    ),
+    "server.comparison": "numpy server.conversion_rows server.model server.signature",
+    "server.conversion": (
+        "server.comparison server.config server.conversion_rows server.errors server.folders"
+        " server.model server.models server.models.* server.quantizations server.runtime"
+        " server.signature"
+    ),
     "server.cli": "click server.cli.* server.config server.errors",
+    "server.cli.convert": (
+        "click server.cli.convert_text server.config server.conversion server.errors"
+        " server.quantizations"
+    ),
+    "server.cli.convert_text": "rich server.comparison server.conversion server.quantizations",
+    "server.cli.inspect": (
+        "click server.cli.inspect_json server.cli.inspect_text server.config server.folders"
+        " server.inspection server.samples"
+    ),
+    "server.cli.inspect_json": (
+        "server.inspection server.samples server.samples.* server.signature"
+    ),
+    "server.cli.inspect_text": (
+        "rich server.cli.inspect_json server.inspection server.samples server.signature"
+    ),
     "server.cli.*": (
-        "batcher.lengths click server.cli.* server.config server.demo server.errors"
-        " server.lifecycle server.logs server.repository server.tokens structlog uvloop"
+        "click server.cli.* server.config server.configuration.* server.errors server.lifecycle"
+        " server.logs server.tokens structlog uvloop"
     ),
     "server": "server.adapters.aiohttp_app server.config",
     "server.__main__": "server.cli",

@@ -1,6 +1,7 @@
 """Models made once a session, and a front that serves them without sockets."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from server.config import Config, ModelConfig
 from server.exchange import Answer, Exchange
 from tests.server import rest_models, saved_models
 from tests.server.grpc_client import GrpcClient
+from tests.server.user_modules import UserModules
 
 R = TypeVar("R")
 
@@ -100,3 +102,28 @@ def grpc_client(served: Served, grpc_address: str) -> Iterator[GrpcClient]:
     client = GrpcClient(served.run, grpc_address)
     yield client
     client.close()
+
+
+@pytest.fixture
+def user_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UserModules]:
+    """A working folder for modules of Python functions."""
+    modules = UserModules(tmp_path, monkeypatch)
+    yield modules
+    modules.forget()
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """`run_to_end`, for what ends before any server starts, without a process of its own."""
+    from server.cli import main  # noqa: PLC0415 - few tests need all that the command line imports
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["batcher-server", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, *capfd.readouterr()
+
+    return run
