@@ -24,8 +24,8 @@ from server.samples.tried import feature_values, tried
 from server.samples.values import NoForm, SampleRequest
 from server.signature import Signature, names_text
 from server.warmup import warm_up
-from server.warmup_examples import example_pairs
-from server.warmup_records import read_records
+from server.warmup.examples import example_pairs
+from server.warmup.records import read_records
 
 _MOST_RUNS: Final = 20
 _LONGEST: Final = 0.2

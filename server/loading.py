@@ -23,8 +23,8 @@ from server.models import load
 from server.runtime import Runtime
 from server.signature import Signature, Tensors
 from server.warmup import WarmUp, warm_up
-from server.warmup_examples import example_pairs
-from server.warmup_records import read_records
+from server.warmup.examples import example_pairs
+from server.warmup.records import read_records
 
 R = TypeVar("R")
 

@@ -194,11 +194,16 @@ class Residents:
 def _without_mask(
     signatures: Mapping[str, Signature], lengths: VariableLength | None
 ) -> Mapping[str, Signature]:
-    """Signatures as clients see them: the mask of padded inputs is made here, not sent by them."""
+    """Signatures as clients see them: the mask of padded inputs is made here, not sent by them.
+
+    What runs alone is not padded, and takes its mask from the client as any other input.
+    """
     if lengths is None or not lengths.mask:
         return signatures
     return {
-        name: replace(s, inputs={k: v for k, v in s.inputs.items() if k != lengths.mask})
+        name: s
+        if s.alone
+        else replace(s, inputs={k: v for k, v in s.inputs.items() if k != lengths.mask})
         for name, s in signatures.items()
     }
 

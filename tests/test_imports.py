@@ -40,7 +40,7 @@ ALLOWED: dict[str, str] = {
         "server.machine server.model server.models.* server.runtime server.signature"
     ),
     "server.models.to_tflite": (
-        "server.errors server.models server.models.* server.quantizations server.runtime"
+        "server.errors server.models server.models.* server.conversion.quantizations server.runtime"
         " server.signature"
     ),
     "server.models.tflite_interpreters": "ai_edge_litert server.models.* server.signature",
@@ -50,29 +50,20 @@ ALLOWED: dict[str, str] = {
     "server.models.savedmodel": "google.protobuf server.model server.models.* server.runtime",
     "server.models.keras_file": "h5py",
     "server.runner": "batcher batcher.arrays server.model server.signature server.inference numpy",
-    "server.pictures": "",
-    "server.warmup_rows": "batcher.arrays batcher.lengths server.signature numpy",
-    "server.warmup_inputs": "server.pictures server.signature server.warmup_rows numpy",
-    "server.independence": (
-        "batcher.arrays server.signature server.warmup_inputs server.warmup_rows numpy"
-    ),
-    "server.warmup": (
-        "batcher.lengths server.errors server.independence server.model"
-        " server.signature server.warmup_inputs server.warmup_rows"
-    ),
-    "server.warmup_examples": (
-        "server.model server.pictures server.protocols.wire server.signature server.warmup_inputs"
-        " numpy"
-    ),
-    "server.warmup_records": (
+    "server.warmup": "batcher.lengths server.errors server.model server.signature server.warmup.*",
+    "server.warmup.records": (
         "server.errors server.inference server.model server.protocols.tfserving_grpc"
         " server.protocols.tfserving_grpc_examples server.protocols.wire server.warmup"
     ),
+    "server.warmup.examples": (
+        "server.model server.protocols.wire server.signature server.warmup.* numpy"
+    ),
+    "server.warmup.*": "batcher.arrays batcher.lengths server.signature server.warmup.* numpy",
     "server.folders": "server.errors server.models",
     "server.loading": (
         "batcher batcher.lengths server.errors server.folders server.model server.models"
-        " server.runtime server.signature server.warmup server.warmup_examples"
-        " server.warmup_records structlog"
+        " server.runtime server.signature server.warmup server.warmup.examples"
+        " server.warmup.records structlog"
     ),
     # The event loop, from the queue up to the sockets.
     "server.statistics": "",
@@ -150,13 +141,13 @@ ALLOWED: dict[str, str] = {
         " server.protocols.tfserving_strings server.samples.* server.signature"
     ),
     "server.samples.tried": (
-        "numpy server.errors server.model server.models.* server.pictures"
+        "numpy server.errors server.model server.models.* server.warmup.pictures"
         " server.protocols.tfserving_examples server.protocols.tfserving_features"
-        " server.samples.values server.signature server.warmup_inputs"
+        " server.samples.values server.signature server.warmup.inputs"
     ),
     "server.inspection": (
         "server.errors server.folders server.model server.models server.runtime server.samples.*"
-        " server.signature server.warmup server.warmup_examples server.warmup_records"
+        " server.signature server.warmup server.warmup.examples server.warmup.records"
     ),
     "server.configuration": "",
     "server.configuration.*": (
@@ -164,22 +155,19 @@ ALLOWED: dict[str, str] = {
         " server.folders server.models server.protocols.wire server.runtime server.tokens"
         " server.versions"
     ),
-    "server.quantizations": "",
-    "server.conversion_rows": (
-        "numpy server.config server.model server.signature server.warmup_inputs server.warmup_rows"
-    ),
-    "server.comparison": "numpy server.conversion_rows server.model server.signature",
     "server.conversion": (
-        "server.comparison server.config server.conversion_rows server.errors server.folders"
-        " server.model server.models server.models.* server.quantizations server.runtime"
-        " server.signature"
+        "server.config server.conversion.* server.errors server.folders server.model server.models"
+        " server.models.* server.runtime server.signature"
+    ),
+    "server.conversion.*": (
+        "numpy server.config server.conversion.* server.model server.signature server.warmup.*"
     ),
     "server.cli": "click server.cli.* server.config server.errors",
     "server.cli.convert": (
-        "click server.cli.convert_text server.config server.conversion server.errors"
-        " server.quantizations"
+        "click server.cli.convert_text server.config server.conversion server.conversion.*"
+        " server.errors"
     ),
-    "server.cli.convert_text": "rich server.comparison server.conversion server.quantizations",
+    "server.cli.convert_text": "rich server.conversion server.conversion.*",
     "server.cli.inspect": (
         "click server.cli.inspect_json server.cli.inspect_text server.config server.folders"
         " server.inspection server.samples"

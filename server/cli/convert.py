@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from server.config import ConfigError
+from server.conversion.quantizations import INT8, NONE, QUANTIZATIONS
 from server.errors import StartupError
-from server.quantizations import INT8, NONE, QUANTIZATIONS
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 

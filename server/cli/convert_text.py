@@ -11,9 +11,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from server.comparison import Comparison, Difference
 from server.conversion import Converted
-from server.quantizations import NONE
+from server.conversion.comparison import Comparison, Difference
+from server.conversion.quantizations import NONE
 
 _UNFOLDED = 10_000
 """Columns of what is not a terminal."""

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from server.conversion.quantizations import FLOAT16, INT8, NONE
 from server.errors import StartupError
 from server.models import detect, keras
 from server.models.notes import silence
 from server.models.savedmodel import INTERNAL, OBJECTS_FAILED, TAG
 from server.models.tensorflow_runtime import on, tf, with_constants
-from server.quantizations import FLOAT16, INT8, NONE
 from server.runtime import Runtime
 from server.signature import DEFAULT_SIGNATURE, Tensors
 

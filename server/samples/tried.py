@@ -15,7 +15,6 @@ import numpy as np
 
 from server.errors import InvalidArgument
 from server.model import Model
-from server.pictures import png
 from server.protocols.tfserving_examples import CLASSES, classifications, regressions
 from server.protocols.tfserving_features import read_examples
 from server.samples.values import (
@@ -29,7 +28,8 @@ from server.samples.values import (
     text_or_base64,
 )
 from server.signature import Signature, Tensors
-from server.warmup_inputs import SIZES_FOR_UNKNOWN
+from server.warmup.inputs import SIZES_FOR_UNKNOWN
+from server.warmup.pictures import png
 
 
 def feature_values(path: Path) -> Mapping[str, Filled]:

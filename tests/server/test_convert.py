@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from server import comparison
 from server.cli.convert import convert
 from server.config import ConfigError
+from server.conversion import comparison
 from server.demo import DIGITS
 from server.demo.scans import held_out, training
 from server.errors import StartupError

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.config import Config, ModelConfig
+from server.conversion.quantizations import QUANTIZATIONS
 from server.demo import DIGITS
 from server.demo.scans import held_out, training
 from server.errors import StartupError
@@ -24,7 +25,6 @@ from server.models.tflite import TFLite
 from server.models.tflite_tensors import Quantization, names_of
 from server.models.tflite_trial import try_in_a_child
 from server.models.to_tflite import convert
-from server.quantizations import QUANTIZATIONS
 from server.runtime import Runtime
 from server.signature import NUMPY_DTYPES, Array, Tensors
 from tests.server import tflite_files

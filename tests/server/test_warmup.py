@@ -9,11 +9,11 @@ import pytest
 
 from batcher.lengths import VariableLength
 from server.errors import StartupError
-from server.independence import TOLERANCE, UNSEEN
 from server.model import InputRejected
 from server.signature import Signature, Tensors, TensorSpec, why_alone
 from server.warmup import MOST_RUNS, Record, batch_sizes, warm_up
-from server.warmup_rows import planned
+from server.warmup.independence import TOLERANCE, UNSEEN
+from server.warmup.rows import planned
 
 Function = Callable[[Any], Any]
 

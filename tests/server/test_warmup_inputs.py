@@ -9,11 +9,11 @@ import pytest
 
 from server.models import load
 from server.models.tensorflow_runtime import tf
-from server.pictures import jpeg, png
 from server.signature import TensorSpec
 from server.warmup import WarmUp, warm_up
-from server.warmup_examples import example_pairs, pairs
-from server.warmup_inputs import WORDS
+from server.warmup.examples import example_pairs, pairs
+from server.warmup.inputs import WORDS
+from server.warmup.pictures import jpeg, png
 from tests.server import saved_models
 
 SIDES = [1, 7, 8, 9, 32, 224]

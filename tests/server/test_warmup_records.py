@@ -29,7 +29,7 @@ from server.model import Model
 from server.models import load
 from server.models.tensorflow_runtime import tf
 from server.warmup import Record
-from server.warmup_records import MOST_RECORDS, PLACE, _requests, read_records
+from server.warmup.records import MOST_RECORDS, PLACE, _requests, read_records
 from tests.server import saved_models
 
 PredictionLog = prediction_log_pb2.PredictionLog

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.comparison import Comparison, Labels, compare
 from server.config import ConfigError
-from server.conversion_rows import Rows, check_names, made_up_rows, read_rows, require_all, rows_of
+from server.conversion.comparison import Comparison, Labels, compare
+from server.conversion.quantizations import INT8
+from server.conversion.rows import Rows, check_names, made_up_rows, read_rows, require_all, rows_of
 from server.errors import StartupError
 from server.folders import look
 from server.model import Model
@@ -15,7 +16,6 @@ from server.models import load
 from server.models.notes import silence
 from server.models.tflite import of_content
 from server.models.tflite_interpreters import interpreter_class
-from server.quantizations import INT8
 from server.runtime import Runtime
 from server.signature import Tensors
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from batcher.arrays import concatenate, count_rows
 from server.signature import Array, Signature, Tensors
-from server.warmup_inputs import Pair, tries_of_shapes
-from server.warmup_rows import ROWS, rows_at
+from server.warmup.inputs import Pair, tries_of_shapes
+from server.warmup.rows import ROWS, rows_at
 
 TOLERANCE: Final = 1e-4
 """Largest difference between a row alone and the same row in a batch, beside its largest number.

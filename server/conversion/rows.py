@@ -15,8 +15,8 @@ import numpy as np
 from server.config import ConfigError
 from server.model import Model
 from server.signature import Array, Signature, Tensors, TensorSpec, names_text, shape_text
-from server.warmup_inputs import tries
-from server.warmup_rows import repeated
+from server.warmup.inputs import tries
+from server.warmup.rows import repeated
 
 ONLY: Final = ""
 """Stands for the name of an input that needs none: the only one."""

@@ -12,9 +12,9 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from server.pictures import jpeg, png
 from server.signature import Array, Shape, Signature, Tensors, TensorSpec
-from server.warmup_rows import ROWS
+from server.warmup.pictures import jpeg, png
+from server.warmup.rows import ROWS
 
 SIZES_FOR_UNKNOWN: Final = (1, 32, 224)
 """What to try for a dimension that may have any size; the sides of pictures as well."""

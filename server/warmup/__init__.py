@@ -1,13 +1,13 @@
 """Runs a fresh model first: compiles, and checks that it may be batched. Any thread.
 
 Every signature runs at every batch size in use, in all of its buckets: the lengths that inputs are
-padded to, and the shapes of its records (`warmup_records`). Without records the input is made up
-(`warmup_inputs`).
+padded to, and the shapes of its records (`warmup.records`). Without records the input is made up
+(`warmup.inputs`).
 
 Shapes alone do not tell whether rows of several requests may run together: a row must give the same
 alone and in company. So two rows that differ run together and each of them alone; if one gives
 something else, requests run alone from then on. Batch size changes the last bits of a float, which
-is not a difference (`warmup_rows`).
+is not a difference (`warmup.rows`).
 """
 
 import time
@@ -17,11 +17,11 @@ from typing import Final, NamedTuple
 
 from batcher.lengths import VariableLength
 from server.errors import StartupError
-from server.independence import UNSEEN, first_line, why_rows_influence
 from server.model import Model
 from server.signature import Signature, Tensors, shape_text
-from server.warmup_inputs import Pair, tries
-from server.warmup_rows import (
+from server.warmup.independence import UNSEEN, first_line, why_rows_influence
+from server.warmup.inputs import Pair, tries
+from server.warmup.rows import (
     ROWS,
     batches,
     fitted,

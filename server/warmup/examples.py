@@ -12,10 +12,10 @@ from typing import Any, Final
 import numpy as np
 
 from server.model import Model
-from server.pictures import png
 from server.protocols.wire import message
 from server.signature import TensorSpec
-from server.warmup_inputs import WORDS, Pair
+from server.warmup.inputs import WORDS, Pair
+from server.warmup.pictures import png
 
 _TEXTS: Final[tuple[Pair, ...]] = (WORDS, (b"0", b"1"), (png(32, 72), png(32, 184)))
 """What features of strings may be."""

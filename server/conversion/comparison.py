@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from server.conversion_rows import Rows
+from server.conversion.rows import Rows
 from server.model import Model
 from server.signature import Array, Tensors
 
