@@ -35,7 +35,9 @@ ALLOWED: dict[str, str] = {
     "server.declare": "server.model server.signature",
     # The model thread.
     "server.models": "server.errors server.model server.runtime",
-    "server.models.tensorflow_runtime": ("server.machine server.memory server.runtime tensorflow"),
+    "server.models.tensorflow_runtime": (
+        "server.machine server.memory server.models.notes server.runtime tensorflow"
+    ),
     "server.models.tflite": (
         "server.machine server.model server.models.* server.runtime server.signature"
     ),

@@ -21,7 +21,7 @@ _lock: Final = threading.RLock()
 
 @contextmanager
 def notes_held_back(begin: bytes) -> Iterator[None]:
-    """Drop lines that begin so; others are written afterwards, they may be of other threads.
+    """Drop lines that begin so, b"" for all; others, maybe of other threads, come afterwards.
 
     All are written if it fails.
     """

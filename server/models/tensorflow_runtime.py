@@ -6,14 +6,14 @@ and how much of a GPU. From then on neither can be changed in this process.
 
 import gc
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Final, TypeVar
 
 from server import machine
 from server.memory import keep_large_blocks
+from server.models.notes import notes_held_back
 from server.runtime import Runtime, existing_device, threads
 
 LOG_LEVEL: Final = "TF_CPP_MIN_LOG_LEVEL"
@@ -22,29 +22,15 @@ R = TypeVar("R")
 A = TypeVar("A")
 
 
-@contextmanager
-def _without_start_up_notes() -> Iterator[None]:
+def _without_start_up_notes() -> AbstractContextManager[None]:
     """Keep what TensorFlow writes to standard error while it starts from a server's log.
 
-    Some lines about CPU features and absent GPUs come before its own log level holds, so the file
-    descriptor itself is turned away; an error shows them after all. An operator who wants to see
-    them sets the log level to 0.
+    Some lines about CPU features and absent GPUs come before its own log level holds. An operator
+    who wants to see them sets the log level to 0.
     """
     if os.environ.setdefault(LOG_LEVEL, "2") == "0":
-        yield
-        return
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            notes.seek(0)
-            os.write(kept, notes.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+        return nullcontext()
+    return notes_held_back(b"")
 
 
 # Where the C library keeps large blocks, TensorFlow's own pool is told to leave them to it.
