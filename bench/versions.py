@@ -45,10 +45,10 @@ class Versions:
             for name, content in self._of(number)
             for at in range(0, len(content), PART)
         ]
-        pause = seconds / len(parts)
-        for file, at, part in parts:
+        for place, (file, at, part) in enumerate(parts):
+            if place:
+                await asyncio.sleep(seconds / (len(parts) - 1))
             await asyncio.to_thread(_write, file, at, part)
-            await asyncio.sleep(pause)
 
     async def remove(self, number: int) -> None:
         """Take a version away."""

@@ -35,7 +35,14 @@ class Application:
             runtime=config.runtime,
             drain_timeout=config.drain_timeout,
         )
-        self._upkeep = Upkeep(config.models, repository, residents, loader, config.model_roots)
+        self._upkeep = Upkeep(
+            config.models,
+            repository,
+            residents,
+            loader,
+            roots=config.model_roots,
+            template=config.template,
+        )
         self._poll_interval = config.poll_interval
         self._polling: asyncio.Task[None] | None = None
         self._serving = Serving(repository, self._upkeep, config.log_level)

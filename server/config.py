@@ -168,6 +168,8 @@ class Config:
     model_roots
         Folders below which an administrator's request may bring models that were not configured.
         None by default: only configured ones.
+    template
+        What holds for models that requests bring, but for their names, paths, versions and labels.
     runtime
         How frameworks may use the machine: threads and memory of GPUs.
     """
@@ -191,6 +193,7 @@ class Config:
     poll_interval: float | None = 1.0
     reread_interval: float | None = None
     model_roots: tuple[Path, ...] = ()
+    template: ModelConfig = field(default_factory=lambda: ModelConfig("template", Path()))
     runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:

@@ -68,13 +68,16 @@ class Upkeep:
         repository: Repository,
         residents: Residents,
         loader: Loader,
+        *,
         roots: Sequence[Path] = (),
+        template: ModelConfig,
     ) -> None:
         self._kept = {model.name: _Kept(model) for model in models}
         self._repository = repository
         self._residents = residents
         self._loader = loader
         self._roots = roots
+        self._template = template
         self._changes: dict[str, asyncio.Task[None]] = {}
         self._patient: set[asyncio.Task[None]] = set()
 
@@ -339,7 +342,13 @@ class Upkeep:
                     f" {told}; and its base path is not below a --model-root"
                 )
                 raise PermissionDenied(msg)
-            return ModelConfig(model.name, path, policy=model.policy, labels=model.labels)
+            return replace(
+                self._template,
+                name=model.name,
+                path=path,
+                policy=model.policy,
+                labels=model.labels,
+            )
         if model.base_path and path.absolute() != kept.model.path.absolute():
             msg = f"model {model.name!r} was started with another base path than {str(path)!r}"
             raise PermissionDenied(msg)

@@ -9,7 +9,7 @@ from batcher.lengths import VariableLength
 from server.config import Config, ConfigError, ModelConfig
 from server.configuration.files import text_of
 from server.configuration.layers import Given, Layer, Value, nearest, read, strongest
-from server.configuration.settings import MODEL_PLACE, OF_A_MODEL, SERVER
+from server.configuration.settings import MODEL, MODEL_LABELS, MODEL_PLACE, OF_A_MODEL, SERVER
 from server.demo import DIGITS
 from server.runtime import Runtime
 from server.tokens import Token, read_tokens
@@ -55,6 +55,7 @@ def build(layers: Sequence[Layer], notes: Sequence[str] = ()) -> Configuration:
     config = _config(
         {name: value.value for name, value in server.items()} | tokens,
         tuple([_model(name, values) for name, values in models.items()]),
+        _template(layers),
     )
     return Configuration(config, server, models, tuple(notes))
 
@@ -96,6 +97,14 @@ def _of_model(name: str, layers: Sequence[Layer]) -> Values:
     return {key: read(setting, strongest(setting, chain)) for key, setting in OF_A_MODEL.items()}
 
 
+def _template(layers: Sequence[Layer]) -> ModelConfig:
+    """What was said of all models, for those that only a request will name. ConfigError."""
+    chain = [layer.server for layer in layers]
+    said = {setting.name: read(setting, strongest(setting, chain)) for setting in MODEL}
+    placeholders = {MODEL_PLACE.name: Value(Path(), ""), MODEL_LABELS.name: Value({}, "")}
+    return _model("template", said | placeholders)
+
+
 def _tokens(given: Given, file: Path | None) -> tuple[Token, ...]:
     """The tokens in a file, or in a variable in place of one. ConfigError repeats none of them.
 
@@ -114,7 +123,9 @@ def _tokens(given: Given, file: Path | None) -> tuple[Token, ...]:
         raise ConfigError(msg) from None
 
 
-def _config(values: dict[str, Any], models: tuple[ModelConfig, ...]) -> Config:
+def _config(
+    values: dict[str, Any], models: tuple[ModelConfig, ...], template: ModelConfig
+) -> Config:
     limit = values.pop("gpu_memory_limit_mb")
     runtime = Runtime(
         intra_op_threads=values.pop("intra_op_threads"),
@@ -124,6 +135,7 @@ def _config(values: dict[str, Any], models: tuple[ModelConfig, ...]) -> Config:
     )
     return Config(
         models=models,
+        template=template,
         allowed_hosts=values.pop("allowed_host"),
         model_roots=values.pop("model_root"),
         runtime=runtime,

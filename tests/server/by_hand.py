@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from batcher import Batcher, ThreadExecutor
 from batcher.testing import FakeExecutor
 from server.access import Access
 from server.adapters.aiohttp_server import HttpServer
+from server.config import ModelConfig
 from server.endpoint import Endpoint
 from server.front import Front
 from server.inference import ServedModel
@@ -100,7 +102,9 @@ async def served_by_hand(
     residents = Residents(
         repository, metrics, ModelThreads(), loader, runtime=Runtime(), drain_timeout=1.0
     )
-    serving = Serving(repository, Upkeep((), repository, residents, loader), "info")
+    template = ModelConfig("template", Path())
+    upkeep = Upkeep((), repository, residents, loader, template=template)
+    serving = Serving(repository, upkeep, "info")
     codec = ThreadExecutor(name="codec")
     access = access or Access()
     front = Front(repository, metrics, serving, access, codec, max_body_size=max_body_size)

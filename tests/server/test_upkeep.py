@@ -44,6 +44,8 @@ LOADING = 0.3
 
 BASE = Path("/models/half")
 
+TEMPLATE = ModelConfig("template", Path(), max_batch_size=5)
+
 
 @dataclass(frozen=True)
 class OnDisk:
@@ -98,7 +100,7 @@ class Served(Residents):
             msg = f"cannot load {path}"
             raise StartupError(msg)
         batcher: Batcher[Any, Any] = Batcher(list)
-        served = ServedModel(model.name, version, {}, "fake", 1)
+        served = ServedModel(model.name, version, {}, "fake", model.max_batch_size)
         self._repository.add(Endpoint(served, batcher, VersionStatistics(model.name, version)))
         return found.mark
 
@@ -124,7 +126,8 @@ class World:
             self.repository,
             self.residents,
             self.folders,
-            roots,
+            roots=roots,
+            template=TEMPLATE,
         )
 
     @property
@@ -220,7 +223,9 @@ def test_models_that_load_serve_beside_those_that_do_not() -> None:
     world = World(1)
     other = ModelConfig("other", Path("/models/other"))
     configured = [ModelConfig("half", BASE), other]
-    world.upkeep = Upkeep(configured, world.repository, world.residents, world.folders)
+    world.upkeep = Upkeep(
+        configured, world.repository, world.residents, world.folders, template=TEMPLATE
+    )
 
     async def story(world: World) -> None:
         assert (world.serving, world.of("other")) == ([1], [])
@@ -407,6 +412,7 @@ def test_a_request_may_bring_models_from_below_a_root() -> None:
         world.folders.models[Path("/models/new")] = {7: OnDisk()}
         await world.upkeep.serve_only([wanted("new", "/models/new")])
         assert (world.serving, world.of("new")) == ([], [7])
+        assert world.repository.find(ModelAddress("new")).max_batch_size == 5
         world.folders.models[Path("/models/new")][8] = OnDisk()
         await world.polls(3)
         assert world.of("new") == [8]
