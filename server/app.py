@@ -84,7 +84,7 @@ class Application:
 
     async def refresh(self, config: Config) -> None:
         """Serve the models of a new configuration; all else stays as it is until a restart."""
-        await self._upkeep.refresh(config.models)
+        await self._upkeep.refresh(config.models, config.template)
 
     async def drain(self) -> None:
         """Refuse new requests; return when the accepted ones are answered, or their time is up."""

@@ -155,11 +155,12 @@ class Upkeep:
             if name not in names and self._repository.versions(name):
                 await self._change(name, functools.partial(self._unload, kept))
 
-    async def refresh(self, models: Iterable[ModelConfig]) -> None:
+    async def refresh(self, models: Iterable[ModelConfig], template: ModelConfig) -> None:
         """Take over a new configuration, and load what has changed on disk in place as well.
 
         What goes wrong is in the log: the rest is done all the same.
         """
+        self._template = template
         wanted = {model.name: model for model in models}
         for name in [name for name in self._kept if name not in wanted]:
             await self._tried(name, functools.partial(self._unload, self._kept[name]))

@@ -11,7 +11,8 @@ from server.config import Config, ConfigError
 
 log: Final = structlog.get_logger("server.cli")
 
-_MODELS: Final = "models"
+_CHANGES: Final = {"models", "template"}
+"""What a running server takes over."""
 
 
 async def reread_forever(
@@ -51,7 +52,7 @@ async def _set_within(event: asyncio.Event, seconds: float | None) -> bool:
 
 def _tell_what_waits(old: Config, new: Config) -> None:
     """Only models change while the server runs."""
-    names = [field.name for field in dataclasses.fields(Config) if field.name != _MODELS]
+    names = [field.name for field in dataclasses.fields(Config) if field.name not in _CHANGES]
     changed = [name for name in names if getattr(old, name) != getattr(new, name)]
     if changed:
         log.warning("these settings count from the next start on", settings=changed)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from batcher.lengths import VariableLength
 from server.config import Config, ConfigError, ModelConfig
@@ -16,13 +16,17 @@ from server.tokens import Token, read_tokens
 
 Values = Mapping[str, Value]
 
+_PLACEHOLDERS: Final = {MODEL_PLACE.name: Value(Path(), ""), MODEL_LABELS.name: Value({}, "")}
+"""What a model that only a request will name has of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """A `Config`, and how it came to be.
 
     `server` and `models` have the value of every setting, with its origin; where tokens came from
-    in place of the tokens. `notes` are for the operator: what was given and means nothing here.
+    in place of the tokens. What was said of all models is in `server` as well. `notes` are for the
+    operator: what was given and means nothing here.
     """
 
     config: Config
@@ -51,13 +55,14 @@ def build(layers: Sequence[Layer], notes: Sequence[str] = ()) -> Configuration:
         server[setting.name] = value
         if setting.secret:
             tokens[setting.name] = _tokens(given, value.value)
+    of_any = {setting.name: read(setting, strongest(setting, of_all)) for setting in MODEL}
     models = {name: _of_model(name, layers) for name in names}
     config = _config(
         {name: value.value for name, value in server.items()} | tokens,
         tuple([_model(name, values) for name, values in models.items()]),
-        _template(layers),
+        _model("template", of_any | _PLACEHOLDERS),
     )
-    return Configuration(config, server, models, tuple(notes))
+    return Configuration(config, server | of_any, models, tuple(notes))
 
 
 def _names(layers: Sequence[Layer]) -> list[str]:
@@ -95,14 +100,6 @@ def _of_model(name: str, layers: Sequence[Layer]) -> Values:
     chain = [layer.models.get(name, {}) for layer in layers]
     chain += [layer.server for layer in layers]
     return {key: read(setting, strongest(setting, chain)) for key, setting in OF_A_MODEL.items()}
-
-
-def _template(layers: Sequence[Layer]) -> ModelConfig:
-    """What was said of all models, for those that only a request will name. ConfigError."""
-    chain = [layer.server for layer in layers]
-    said = {setting.name: read(setting, strongest(setting, chain)) for setting in MODEL}
-    placeholders = {MODEL_PLACE.name: Value(Path(), ""), MODEL_LABELS.name: Value({}, "")}
-    return _model("template", said | placeholders)
 
 
 def _tokens(given: Given, file: Path | None) -> tuple[Token, ...]:

@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -98,29 +99,30 @@ EVERYTHING = {
 }
 """What one would type for each setting, repeatable ones with blanks between."""
 
-UNDERSTOOD = Config(
-    models=(
-        ModelConfig(
-            "digits",
-            DIGITS,
-            policy=Latest(2),
-            max_batch_size=8,
-            batch_timeout=0.002,
-            max_queue_size=10,
-            max_queue_bytes=1000,
-            max_wait=0.25,
-            allowed_batch_sizes=(1, 8),
-            run_timeout=3.0,
-            ageing=0.5,
-            lengths=VariableLength(
-                {"ids": (1, 0), "weights": (2, 0.5), "words": (1, b"pad")},
-                (4, 8),
-                {"tags": 1},
-                "real",
-            ),
-            device="gpu:1",
-        ),
+OF_ALL = ModelConfig(
+    "digits",
+    DIGITS,
+    policy=Latest(2),
+    max_batch_size=8,
+    batch_timeout=0.002,
+    max_queue_size=10,
+    max_queue_bytes=1000,
+    max_wait=0.25,
+    allowed_batch_sizes=(1, 8),
+    run_timeout=3.0,
+    ageing=0.5,
+    lengths=VariableLength(
+        {"ids": (1, 0), "weights": (2, 0.5), "words": (1, b"pad")},
+        (4, 8),
+        {"tags": 1},
+        "real",
     ),
+    device="gpu:1",
+)
+
+UNDERSTOOD = Config(
+    models=(OF_ALL,),
+    template=replace(OF_ALL, name="template", path=Path()),
     host="h",
     port=1,
     grpc_port=2,

@@ -456,11 +456,11 @@ def test_a_new_configuration_adds_removes_and_changes_models() -> None:
     async def story(world: World) -> None:
         world.folders.models[Path("/models/new")] = {1: OnDisk()}
         kept = ModelConfig("half", BASE, policy=Latest(2))
-        await world.upkeep.refresh([kept, ModelConfig("new", Path("/models/new"))])
+        await world.upkeep.refresh([kept, ModelConfig("new", Path("/models/new"))], TEMPLATE)
         assert (world.serving, world.of("new")) == ([1, 2], [1])
         assert world.loaded == [2, 1, 1]
         # Other batches: everything is loaded anew.
-        await world.upkeep.refresh([ModelConfig("half", BASE, max_batch_size=7)])
+        await world.upkeep.refresh([ModelConfig("half", BASE, max_batch_size=7)], TEMPLATE)
         assert (world.serving, world.of("new")) == ([2], [])
         assert world.loaded[3:] == [2]
         assert world.repository.names() == ["half"]
@@ -473,10 +473,10 @@ def test_a_new_configuration_adds_removes_and_changes_models() -> None:
 def test_a_refresh_loads_what_was_written_over() -> None:
     async def story(world: World) -> None:
         configured = [ModelConfig("half", BASE)]
-        await world.upkeep.refresh(configured)
+        await world.upkeep.refresh(configured, TEMPLATE)
         assert world.loaded == [2]
         world.disk[2] = OnDisk(1)
-        await world.upkeep.refresh(configured)
+        await world.upkeep.refresh(configured, TEMPLATE)
         assert (world.serving, world.loaded) == ([2], [2, 2])
 
     live(World(1, 2), story)
@@ -487,7 +487,7 @@ def test_what_a_refresh_cannot_do_keeps_nothing_else_from_it() -> None:
         world.folders.models[Path("/models/new")] = {1: OnDisk()}
         world.disk.clear()
         models = [ModelConfig("half", BASE), ModelConfig("new", Path("/models/new"))]
-        await world.upkeep.refresh(models)
+        await world.upkeep.refresh(models, TEMPLATE)
         assert (world.serving, world.of("new")) == ([1], [1])
 
     entries = [e for e in live(World(1), story) if e["log_level"] == "error"]
