@@ -6,16 +6,21 @@ that was mended.
 """
 
 import os
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from server.errors import StartupError
 from server.models import EXPECTED, detect
 
 Mark: TypeAlias = tuple[tuple[str, int, int], ...]
 """Name, size in bytes and time of change in nanoseconds of each file of a version."""
+
+
+MOST: Final = 2**63 - 1
+"""The highest number that a version may have in the protocols."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +39,21 @@ def look(path: Path, unmarked: Collection[int] = ()) -> Mapping[int, Seen]:
     """
     try:
         paths = _versions(path)
-        return {
-            version: Seen(path, None if version in unmarked else mark(path))
-            for version, path in paths.items()
-        }
-    except (OSError, ValueError) as error:
-        told = (error.strerror if isinstance(error, OSError) else "") or error
-        msg = f"model path {path} cannot be read: {told}"
+    except (OSError, RuntimeError, ValueError) as error:
+        msg = f"model path {path} cannot be read: {error}"
         raise StartupError(msg) from error
+    return {
+        version: Seen(place, None if version in unmarked else _mark_now(place))
+        for version, place in paths.items()
+    }
+
+
+def _mark_now(path: Path) -> Mark:
+    """The mark; one that is never the same where files go away while they are looked at."""
+    try:
+        return mark(path)
+    except OSError as error:
+        return ((str(error), 0, time.monotonic_ns()),)
 
 
 def _versions(path: Path) -> Mapping[int, Path]:
@@ -58,8 +70,14 @@ def _versions(path: Path) -> Mapping[int, Path]:
     if not path.is_dir():
         msg = f"model path {path} is a file, but not a model: expected {EXPECTED}"
         raise StartupError(msg)
-    folders = {int(each.name): each for each in path.iterdir() if _is_version(each.name)}
-    versions = {v: folder for v, folder in sorted(folders.items()) if _may_be_model(folder)}
+    versions: dict[int, Path] = {}
+    for folder in sorted(path.iterdir()):
+        if _is_version(folder.name) and _may_be_model(folder):
+            version = int(folder.name)
+            other = versions.setdefault(version, folder)
+            if other is not folder:
+                msg = f"version {version} is there twice: {other.name} and {folder.name}"
+                raise ValueError(msg)
     if not versions:
         msg = (
             f"model path {path} holds no model: expected {EXPECTED}, in it"
@@ -92,7 +110,10 @@ def _files(path: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def _file(name: str, path: Path) -> tuple[str, int, int]:
-    status = path.stat()
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        status = path.lstat()  # A link that leads nowhere is part of it all the same.
     return name, status.st_size, status.st_mtime_ns
 
 
@@ -110,4 +131,5 @@ def default_name(path: Path) -> str:
 
 
 def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdigit()
+    # Python refuses to read numbers of thousands of digits.
+    return name.isascii() and name.isdigit() and len(name) < 100 and int(name) <= MOST  # noqa: PLR2004 - see above

@@ -33,12 +33,16 @@ log: Final = structlog.get_logger("server.loading")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to load, and how to warm it up: at these batch sizes, which ascend."""
+    """What to load, and how to warm it up: at these batch sizes, which ascend.
+
+    `run_timeout` is how many seconds a run may take before it is taken to hang.
+    """
 
     path: Path
     sizes: tuple[int, ...]
     runtime: Runtime = field(default_factory=Runtime)
     lengths: VariableLength | None = None
+    run_timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Loader:
 
         Cancelled, it stops before the next run; nobody waits for what the threads do by then.
         """
-        turns = _Turns(executor, asyncio.get_running_loop())
+        turns = _Turns(executor, asyncio.get_running_loop(), order.run_timeout)
         try:
             return await self._thread.call(_load_and_warm_up, (order, turns))
         finally:
@@ -75,20 +79,51 @@ class Loader:
 
 
 class _Turns:
-    """The way from the loader thread to the model thread, for as long as somebody waits."""
+    """The way from the loader thread to the model thread, for as long as somebody waits.
 
-    def __init__(self, executor: Executor, loop: asyncio.AbstractEventLoop) -> None:
+    `hung` is why nobody does any more, if it is for a run that has not come back.
+    """
+
+    def __init__(
+        self, executor: Executor, loop: asyncio.AbstractEventLoop, run_timeout: float | None
+    ) -> None:
         self.over = False
+        self.hung = ""
         self._executor = executor
         self._loop = loop
+        self._run_timeout = run_timeout
 
     def take(self, function: Callable[[], R]) -> R:
         """Run something in a turn on the model thread. On the loader thread."""
         if self.over:
-            msg = "the load was given up"
+            msg = self.hung or "the load was given up"
             raise RuntimeError(msg)
-        turn = self._executor.call(lambda _: function(), None)
-        return asyncio.run_coroutine_threadsafe(turn, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(self._turn(function), self._loop).result()
+
+    async def _turn(self, function: Callable[[], R]) -> R:
+        """The time counts from when the turn has come. On the event loop."""
+        begun = asyncio.Event()
+
+        def run(_: None) -> R:
+            self._loop.call_soon_threadsafe(begun.set)
+            return function()
+
+        turn = asyncio.ensure_future(self._executor.call(run, None))
+        beginning = asyncio.ensure_future(begun.wait())
+        await asyncio.wait({turn, beginning}, return_when=asyncio.FIRST_COMPLETED)
+        beginning.cancel()
+        await asyncio.wait({turn}, timeout=self._run_timeout)
+        if not turn.done():
+            self._give_up(turn)
+        return await asyncio.shield(turn)
+
+    def _give_up(self, turn: "asyncio.Future[R]") -> None:
+        """Nobody can stop a thread: others are told that it hangs, until it comes back."""
+        self.over = True
+        self.hung = f"its warm-up hangs: a run took longer than run_timeout={self._run_timeout} s"
+        self._executor.lose_slot()
+        turn.add_done_callback(lambda _: self._executor.regain_slot())
+        raise RuntimeError(self.hung)
 
 
 class _InTurns:
@@ -118,17 +153,30 @@ def _look(what: tuple[Path, Collection[int]]) -> Mapping[int, Seen]:
 def _load_and_warm_up(what: tuple[Order, _Turns]) -> Loaded:
     """Load a model and run its signatures once. On the loader thread."""
     order, turns = what
-    before = mark(order.path)
+    before = _marked(order.path)
     model = load(order.path, order.runtime)
-    warm = warm_up(
-        _InTurns(model, turns),
-        order.sizes,
-        lengths=order.lengths,
-        records=tuple(read_records(order.path, model)),
-        examples=example_pairs(order.path, model),
-        tell=lambda told: log.info(told, path=str(order.path)),
-    )
-    if mark(order.path) != before:
+    try:
+        warm = warm_up(
+            _InTurns(model, turns),
+            order.sizes,
+            lengths=order.lengths,
+            records=tuple(read_records(order.path, model)),
+            examples=example_pairs(order.path, model),
+            tell=lambda told: log.info(told, path=str(order.path)),
+        )
+    finally:
+        if turns.hung:
+            msg = f"the model in {order.path} cannot be served: {turns.hung}"
+            raise StartupError(msg)
+    if _marked(order.path) != before:
         msg = f"the files in {order.path} changed while they were read"
         raise StartupError(msg)
     return Loaded(model, warm, before)
+
+
+def _marked(path: Path) -> Mark:
+    try:
+        return mark(path)
+    except OSError as error:
+        msg = f"the files in {path} changed while they were read: {error}"
+        raise StartupError(msg) from error

@@ -10,9 +10,9 @@ what served before, and is not tried again before its files change or somebody a
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import structlog
 
@@ -26,37 +26,20 @@ from server.errors import (
     StartupError,
     Unavailable,
 )
-from server.folders import Mark, Seen
+from server.folders import Seen
 from server.inference import VersionState
+from server.kept import Kept, Loaded
 from server.loading import Loader
 from server.repository import Repository
 from server.residents import Residents
-from server.versions import Wanted, surplus, wanted
+from server.versions import Wanted
 
 log: Final = structlog.get_logger("server.upkeep")
 
-Change = Callable[[], Coroutine[Any, Any, None]]
+ALL: Final = ""
+"""In place of a model's name: a change of all of them together."""
 
-
-@dataclass(slots=True)
-class _Kept:
-    """A configured model: its configuration now, and what is known of its versions by number.
-
-    `loaded` are the marks of what serves, `failed` of what did not load, `coming` of what was new
-    at the last look: it is loaded once it has stayed the same until the next. `unloaded` says that
-    somebody asked for that, and only asking brings it back. `trouble` is the last that was logged.
-    """
-
-    model: ModelConfig
-    loaded: dict[int, Mark] = field(default_factory=dict)
-    failed: dict[int, Mark | None] = field(default_factory=dict)
-    coming: dict[int, Mark] = field(default_factory=dict)
-    unloaded: bool = False
-    trouble: str = ""
-
-    def wanted(self, marks: Mapping[int, Mark | None]) -> frozenset[int]:
-        """Those to serve, of the versions with these marks."""
-        return wanted(self.model.policy, self.model.labels.values(), marks, self.failed)
+Change: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Upkeep:
@@ -72,7 +55,7 @@ class Upkeep:
         roots: Sequence[Path] = (),
         template: ModelConfig,
     ) -> None:
-        self._kept = {model.name: _Kept(model) for model in models}
+        self._kept = {model.name: Kept(model) for model in models}
         self._repository = repository
         self._residents = residents
         self._loader = loader
@@ -90,13 +73,11 @@ class Upkeep:
         """
         for kept in self._kept.values():
             await self._announce(kept)
-        errors: list[StartupError] = []
-        for kept in self._kept.values():
-            errors += await self._update(kept)
-        if not any(self._repository.versions(name) for name in self._kept) and errors:
+        errors = [error for kept in self._kept.values() for error in await self._update(kept)]
+        if errors and not any(kept.loaded for kept in self._kept.values()):
+            _log(errors[1:])
             raise errors[0]
-        for error in errors:
-            log.error("model not loaded", error=str(error))
+        _log(errors)
 
     async def drain(self) -> None:
         """Load nothing more, and finish what was accepted."""
@@ -147,40 +128,27 @@ class Upkeep:
                 msg = f"model {name!r} is there more than once"
                 raise InvalidArgument(msg)
         configs = [self._checked(model) for model in models]
-        for model in configs:
-            kept = self._kept.setdefault(model.name, _Kept(model))
-            await self._change(model.name, functools.partial(self._reconfigure, kept, model))
-            self._check_labels(model)
-        for name, kept in self._kept.items():
-            if name not in names and self._repository.versions(name):
-                await self._change(name, functools.partial(self._unload, kept))
+        await self._change(ALL, functools.partial(self._serve_only, configs))
 
     async def refresh(self, models: Iterable[ModelConfig], template: ModelConfig) -> None:
         """Take over a new configuration, and load what has changed on disk in place as well.
 
         What goes wrong is in the log: the rest is done all the same.
         """
-        self._template = template
-        wanted = {model.name: model for model in models}
-        for name in [name for name in self._kept if name not in wanted]:
-            await self._tried(name, functools.partial(self._unload, self._kept[name]))
-            del self._kept[name]
-            self._repository.forget(name)
-        for name, model in wanted.items():
-            kept = self._kept.setdefault(name, _Kept(model))
-            await self._tried(name, functools.partial(self._reconfigure, kept, model))
+        await self._tried(ALL, functools.partial(self._refresh, list(models), template))
 
     # ------------------------------------------------------------------------------ changes
 
     async def _change(self, name: str, change: Change, *, patient: bool = False) -> None:
-        """Make one change of a model at a time; whoever comes meanwhile is told so.
+        """Make one change of a model, or of all together, at a time; who comes meanwhile is told.
 
-        A change that nobody asked for is waited for instead: it is `patient`.
+        A change that nobody asked for is `patient`: it waits for others, and they for it.
         """
-        while name in self._changes and self._changes[name] in self._patient:
+        while name in self._changes and (patient or self._changes[name] in self._patient):
             await asyncio.wait({self._changes[name]})
         if name in self._changes:
-            msg = f"model {name!r} is being loaded or unloaded already"
+            what = f"model {name!r} is" if name != ALL else "a configuration is"
+            msg = f"{what} being loaded or unloaded already"
             raise Aborted(msg)
         changing = asyncio.create_task(change(), name=f"change of model {name}")
         self._changes[name] = changing
@@ -194,33 +162,64 @@ class Upkeep:
         """A change that is not asked for by anybody who could be told."""
         try:
             await self._change(name, change, patient=True)
+        except FailedPrecondition:
+            return  # What did not load is in the log.
         except Unavailable:
             return  # The server drains.
-        except Exception as error:  # noqa: BLE001 - one model must not keep the others from theirs
-            log.error("model not changed", model=name, error=str(error))  # noqa: TRY400 - as above
+        except Exception:
+            log.exception("a change of models met a defect", model=name)
 
-    async def _load(self, kept: _Kept) -> None:
+    async def _load(self, kept: Kept) -> None:
         kept.unloaded = False
         kept.failed.clear()
-        _raise(await self._update(kept, anew=lambda *_: True))
+        _raise(await self._update(kept, anew=lambda _: set(kept.loaded)))
 
-    async def _unload(self, kept: _Kept) -> None:
+    async def _unload(self, kept: Kept) -> None:
         kept.unloaded = True
         kept.loaded.clear()
         await self._residents.let_go(self._repository.versions(kept.model.name))
 
-    async def _reconfigure(self, kept: _Kept, model: ModelConfig) -> None:
+    async def _forget(self, kept: Kept) -> None:
+        await self._unload(kept)
+        name = kept.model.name
+        if self._kept.get(name) is kept:
+            del self._kept[name]
+            self._repository.forget(name)
+
+    async def _reconfigure(self, kept: Kept, model: ModelConfig) -> None:
         """Serve a model as a new configuration says, loading anew what that or the disk changed."""
-        same = replace(kept.model, policy=model.policy, labels=model.labels) == model
         kept.model = model
         kept.unloaded = False
         kept.failed.clear()
-        before = dict(kept.loaded)
+        _raise(await self._update(kept, anew=kept.stale))
 
-        def changed(version: int, seen: Seen) -> bool:
-            return not same or before[version] != seen.mark
+    async def _serve_only(self, models: Sequence[ModelConfig]) -> None:
+        names = {model.name for model in models}
+        try:
+            for model in models:
+                kept = self._kept.setdefault(model.name, Kept(model, requested=True))
+                change = functools.partial(self._reconfigure, kept, model)
+                await self._change(model.name, change)
+                _check_labels(kept)
+            for name, kept in list(self._kept.items()):
+                if name not in names and kept.loaded:
+                    await self._change(name, functools.partial(self._unload, kept))
+        finally:
+            # A request that comes to nothing leaves nothing behind.
+            for kept in list(self._kept.values()):
+                if kept.requested and not kept.loaded:
+                    await self._tried(kept.model.name, functools.partial(self._forget, kept))
 
-        _raise(await self._update(kept, anew=changed))
+    async def _refresh(self, models: Sequence[ModelConfig], template: ModelConfig) -> None:
+        self._template = template
+        configured = {model.name for model in models}
+        for name, kept in list(self._kept.items()):
+            if name not in configured:
+                await self._tried(name, functools.partial(self._forget, kept))
+        for model in models:
+            kept = self._kept.setdefault(model.name, Kept(model))
+            kept.requested = False
+            await self._tried(model.name, functools.partial(self._reconfigure, kept, model))
 
     async def _poll(self, name: str) -> None:
         kept = self._kept.get(name)
@@ -232,43 +231,40 @@ class Upkeep:
             self._trouble(kept, str(error))
             return
         self._trouble(kept, "")
-        coming = {v: each.mark for v, each in seen.items() if each.mark is not None}
-        settled = {version for version, mark in coming.items() if kept.coming.get(version) == mark}
-        kept.coming = coming
-        usable = {v: each for v, each in seen.items() if v in settled or each.mark is None}
-        if self._is_behind(kept, usable):
-            await self._tried(name, functools.partial(self._catch_up, kept, usable))
+        settled = kept.settled(seen)
+        if kept.is_behind(settled):
+            await self._tried(name, functools.partial(self._catch_up, kept, settled))
 
-    def _is_behind(self, kept: _Kept, seen: Mapping[int, Seen]) -> bool:
-        chosen = kept.wanted(_marks(seen))
-        return not chosen <= kept.loaded.keys() or bool(surplus(chosen, kept.loaded))
-
-    async def _catch_up(self, kept: _Kept, seen: Mapping[int, Seen]) -> None:
-        for error in await self._update(kept, seen):
-            log.error("model not loaded", model=kept.model.name, error=str(error))
+    async def _catch_up(self, kept: Kept, seen: Mapping[int, Seen]) -> None:
+        if kept.unloaded or self._kept.get(kept.model.name) is not kept:
+            return  # Somebody has asked for something else since the look.
+        _log(await self._update(kept, seen))
 
     # ------------------------------------------------------------------------- one change
 
     async def _update(
         self,
-        kept: _Kept,
+        kept: Kept,
         seen: Mapping[int, Seen] | None = None,
-        anew: Callable[[int, Seen], bool] = lambda *_: False,
+        anew: Callable[[Mapping[int, Seen]], set[int]] = lambda _: set(),
     ) -> list[StartupError]:
         """Load what is wanted of the versions seen, then let the surplus go; what did not load.
 
-        Versions that serve are loaded again if `anew` says so.
+        Of those that serve, the ones that `anew` names are loaded again.
         """
         if seen is None:
             try:
                 seen = await self._look(kept)
             except StartupError as error:
                 return [error]
-        stale = {v for v, each in seen.items() if v in kept.loaded and anew(v, each)}
-        errors = await self._load_wanted(kept, seen, stale)
+        errors = await self._load_wanted(kept, seen, anew(seen))
         # Who asks for a label finds its new version before the old one goes.
         self._repository.set_labels(kept.model.name, kept.model.labels)
-        await self._let_surplus_go(kept, seen)
+        going = kept.surplus(seen)
+        for version in going:
+            del kept.loaded[version]
+        serving = self._repository.versions(kept.model.name)
+        await self._residents.let_go([e for e in serving if e.served.version in going])
         for label, version in kept.model.labels.items():
             if version not in kept.loaded:
                 note = "a label names a version that is not served"
@@ -276,35 +272,32 @@ class Upkeep:
         return errors
 
     async def _load_wanted(
-        self, kept: _Kept, seen: Mapping[int, Seen], stale: set[int]
+        self, kept: Kept, seen: Mapping[int, Seen], stale: set[int]
     ) -> list[StartupError]:
         """Load what is wanted and does not serve, or is stale; the highest version first."""
         errors: list[StartupError] = []
-        marks = _marks(seen)
-        while missing := kept.wanted(marks) - (kept.loaded.keys() - stale):
+        while missing := kept.wanted(seen) - (kept.loaded.keys() - stale):
             version = max(missing)
             stale.discard(version)
+            model = kept.model
             try:
-                mark = await self._residents.load(kept.model, version, seen[version].path)
+                mark = await self._residents.load(model, version, seen[version].path)
             except StartupError as error:
                 errors.append(error)
-                if version not in kept.loaded:
-                    kept.failed[version] = marks[version]
+                kept.load_failed(version, seen[version].mark)
             else:
-                kept.loaded[version] = mark
+                kept.loaded[version] = Loaded(model, mark)
         return errors
 
-    async def _let_surplus_go(self, kept: _Kept, seen: Mapping[int, Seen]) -> None:
-        for version in sorted(surplus(kept.wanted(_marks(seen)), kept.loaded)):
-            del kept.loaded[version]
-            serving = self._repository.versions(kept.model.name)
-            await self._residents.let_go([e for e in serving if e.served.version == version])
-
-    async def _look(self, kept: _Kept, *, known: bool = False) -> Mapping[int, Seen]:
+    async def _look(self, kept: Kept, *, known: bool = False) -> Mapping[int, Seen]:
         """The versions on disk; `known` spares the marks of those that serve. StartupError."""
-        return await self._loader.look(kept.model.path, tuple(kept.loaded) if known else ())
+        seen = await self._loader.look(kept.model.path, tuple(kept.loaded) if known else ())
+        if kept.requested:
+            # A link among the versions must not lead further than the request may.
+            seen = {v: each for v, each in seen.items() if self._is_below_a_root(each.path)}
+        return seen
 
-    async def _announce(self, kept: _Kept) -> None:
+    async def _announce(self, kept: Kept) -> None:
         """Tell what is to come before it is loaded: it is not unknown, but not ready."""
         self._repository.announce(kept.model.name)
         self._repository.set_labels(kept.model.name, kept.model.labels)
@@ -312,10 +305,10 @@ class Upkeep:
             seen = await self._look(kept)
         except StartupError:
             return  # What is wrong is told when it is loaded.
-        for version in kept.wanted(dict.fromkeys(seen)):
+        for version in kept.wanted(seen):
             self._repository.set_state(kept.model.name, VersionState(version, "START"))
 
-    def _trouble(self, kept: _Kept, told: str) -> None:
+    def _trouble(self, kept: Kept, told: str) -> None:
         """Log what a look met, once for as long as it stays the same."""
         if told and told != kept.trouble:
             log.warning("no versions found; what serves goes on", model=kept.model.name, error=told)
@@ -323,7 +316,7 @@ class Upkeep:
 
     # ------------------------------------------------------------------------------- checks
 
-    def _configured(self, name: str) -> _Kept:
+    def _configured(self, name: str) -> Kept:
         kept = self._kept.get(name)
         if kept is None:
             told = ", ".join(repr(known) for known in self._kept)
@@ -334,44 +327,64 @@ class Upkeep:
     def _checked(self, model: Wanted) -> ModelConfig:
         """The configuration that a request asks for. PermissionDenied, InvalidArgument."""
         kept = self._kept.get(model.name)
-        path = Path(model.base_path)
         if kept is None:
-            if not any(path.resolve().is_relative_to(root.resolve()) for root in self._roots):
-                told = ", ".join(repr(name) for name in self._kept)
-                msg = (
-                    f"model {model.name!r} was not configured when the server was started; it has"
-                    f" {told}; and its base path is not below a --model-root"
-                )
-                raise PermissionDenied(msg)
-            return replace(
-                self._template,
-                name=model.name,
-                path=path,
-                policy=model.policy,
-                labels=model.labels,
-            )
+            return self._brought(model)
+        path = Path(model.base_path)
         if model.base_path and path.absolute() != kept.model.path.absolute():
             msg = f"model {model.name!r} was started with another base path than {str(path)!r}"
             raise PermissionDenied(msg)
         return replace(kept.model, policy=model.policy, labels=model.labels)
 
-    def _check_labels(self, model: ModelConfig) -> None:
-        for label, version in model.labels.items():
-            if version not in self._kept[model.name].loaded:
-                msg = (
-                    f"model {model.name!r}: label {label!r} names version {version},"
-                    " which does not serve"
-                )
-                raise FailedPrecondition(msg)
+    def _brought(self, model: Wanted) -> ModelConfig:
+        """The configuration of a model that only this request names.
+
+        Its path becomes absolute: so it cannot be taken for a Python function.
+        """
+        if not model.base_path:
+            msg = f"model {model.name!r} was not configured, and has no base path"
+            raise InvalidArgument(msg)
+        try:
+            path = Path(model.base_path).resolve()
+        except (OSError, RuntimeError, ValueError) as error:
+            msg = f"model {model.name!r}: its base path cannot be read: {error}"
+            raise InvalidArgument(msg) from error
+        if not self._is_below_a_root(path):
+            told = ", ".join(repr(name) for name in self._kept)
+            msg = (
+                f"model {model.name!r} was not configured when the server was started; it has"
+                f" {told}; and its base path is not below a --model-root"
+            )
+            raise PermissionDenied(msg)
+        return replace(
+            self._template,
+            name=model.name,
+            path=path,
+            policy=model.policy,
+            labels=model.labels,
+        )
+
+    def _is_below_a_root(self, path: Path) -> bool:
+        path = path.resolve()
+        return any(path.is_relative_to(root.resolve()) for root in self._roots)
 
 
-def _marks(seen: Mapping[int, Seen]) -> Mapping[int, Mark | None]:
-    return {version: each.mark for version, each in seen.items()}
+def _check_labels(kept: Kept) -> None:
+    for label, version in kept.model.labels.items():
+        if version not in kept.loaded:
+            msg = (
+                f"model {kept.model.name!r}: label {label!r} names version {version},"
+                " which does not serve"
+            )
+            raise FailedPrecondition(msg)
+
+
+def _log(errors: Sequence[StartupError]) -> None:
+    for error in errors:
+        log.error("model not loaded", error=str(error))
 
 
 def _raise(errors: Sequence[StartupError]) -> None:
     """Tell whoever asked for a change what did not load. FailedPrecondition."""
+    _log(errors)
     if errors:
-        for error in errors:
-            log.error("model not loaded", error=str(error))
         raise FailedPrecondition("; ".join(map(str, errors))) from errors[0]

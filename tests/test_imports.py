@@ -84,8 +84,9 @@ ALLOWED: dict[str, str] = {
         " server.threads"
         " server.warmup structlog"
     ),
+    "server.kept": "server.config server.folders server.versions",
     "server.upkeep": (
-        "server.config server.errors server.folders server.inference server.loading"
+        "server.config server.errors server.folders server.inference server.kept server.loading"
         " server.repository server.residents server.versions structlog"
     ),
     "server.logs": "structlog",

@@ -34,6 +34,9 @@ async def reread_forever(
                 log.error("the new configuration is wrong: the old one stays", error=str(error))  # noqa: TRY400 - an operator's mistake has no traceback
             trouble = str(error)
             continue
+        except Exception:
+            log.exception("reading the configuration met a defect of this server")
+            continue
         trouble = ""
         if asked or new != known:
             _tell_what_waits(config, new)

@@ -99,7 +99,35 @@ def test_a_version_that_cannot_be_told_is_found_beside_the_others(tmp_path: Path
         look(base / "2")
 
 
+def test_the_same_version_twice_is_told(tmp_path: Path) -> None:
+    base = make_models(tmp_path, ["1", "001"])
+    with pytest.raises(StartupError, match="version 1 is there twice: 001 and 1"):
+        look(base)
+
+
+def test_numbers_that_no_protocol_can_tell_are_no_versions(tmp_path: Path) -> None:
+    base = make_models(tmp_path, ["1", str(2**63 - 1), str(2**63), "9" * 200])
+    assert sorted(found(base)) == [1, 2**63 - 1]
+
+
+def test_a_path_that_cannot_be_followed_is_told(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path in (tmp_path / "loop", tmp_path / "a\0b"):
+        with pytest.raises(StartupError, match=r"model path .* (cannot be read|does not exist)"):
+            look(path)
+
+
 # -------------------------------------------------------------------------------------------- marks
+
+
+def test_a_link_that_leads_nowhere_hides_no_version(tmp_path: Path) -> None:
+    base = make_models(tmp_path, ["1", "2"])
+    (base / "2" / "assets").symlink_to(base / "missing")
+    assert sorted(found(base)) == [1, 2]
+    before = mark(base / "2")
+    assert mark(base / "2") == before
+    (base / "missing").touch()
+    assert mark(base / "2") != before
 
 
 def add(folder: Path) -> None:

@@ -126,3 +126,25 @@ def test_what_does_not_load_says_so(folder: Path) -> None:
             await Loader().load(Order(folder, (1, 2, 4)), ThreadExecutor(name="model"))
 
     asyncio.run(main())
+
+
+def test_a_run_that_hangs_is_given_up_and_others_are_told_until_it_comes_back(
+    folder: Path,
+) -> None:
+    (folder / MARKER).write_text("held")
+
+    async def main() -> None:
+        executor = ThreadExecutor(name="model")
+        executor.attach(asyncio.get_running_loop())
+        order = Order(folder, (1, 2, 4), run_timeout=0.01)
+        with pytest.raises(StartupError, match=r"warm-up hangs: .* run_timeout=0\.01 s"):
+            await Loader().load(order, executor)
+        stuck = [executor.is_stuck]
+        made[0].gate.set()
+        # Its turn ends, and the next one is anybody's.
+        await executor.call(lambda _: None, None)
+        assert [*stuck, executor.is_stuck] == [True, False]
+        assert len(made[0].ran_on) == 1
+        executor.detach()
+
+    asyncio.run(main())
