@@ -82,6 +82,11 @@ class Application:
             polling = self._upkeep.poll(self._poll_interval)
             self._polling = asyncio.create_task(polling, name="looking for new versions")
 
+    @property
+    def serving(self) -> list[str]:
+        """The models of which a version serves."""
+        return self._upkeep.serving
+
     async def refresh(self, config: Config) -> None:
         """Serve the models of a new configuration; all else stays as it is until a restart."""
         await self._upkeep.refresh(config.models, config.template)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from server.config import ModelConfig
 from server.folders import Mark, Seen
-from server.versions import Latest, surplus, wanted
+from server.versions import Latest, Specific, surplus, wanted
 
 
 class Loaded(NamedTuple):
@@ -38,6 +38,12 @@ class Kept:
         """Those to serve, of the versions seen: by policy or label, and not known to fail."""
         marks = {version: each.mark for version, each in seen.items()}
         return wanted(self.model.policy, self.model.labels.values(), marks, self.failed)
+
+    def absent(self, seen: Mapping[int, Seen]) -> frozenset[int]:
+        """Those asked for by their numbers that are neither there nor serve."""
+        policy = self.model.policy
+        asked = policy.versions if isinstance(policy, Specific) else frozenset[int]()
+        return asked - seen.keys() - self.loaded.keys()
 
     def surplus(self, seen: Mapping[int, Seen]) -> frozenset[int]:
         """Those to let go, now that others serve."""

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
@@ -32,10 +32,10 @@ log: Final = structlog.get_logger("server.lifecycle")
 async def serve(
     config: Config,
     stop: asyncio.Event,
-    announce: Callable[[str], None],
+    announce: Callable[[Sequence[str], str], None],
     changes: AsyncIterator[Config],
 ) -> None:
-    """Open the ports, load, announce the addresses, serve until `stop` is set, drain. StartupError.
+    """Open the ports, load, say what serves and where; when `stop` is set, drain. StartupError.
 
     The ports are open while models load, so that `/livez` answers and `/readyz` says not yet.
     Of each of the `changes`, the models are served from then on.
@@ -50,7 +50,7 @@ async def serve(
             gc.set_threshold(*GC_THRESHOLDS)
             sys.setswitchinterval(SWITCH_INTERVAL)
             log.info("ready", addresses=addresses)
-            announce(" and ".join(addresses))
+            announce(application.serving, " and ".join(addresses))
             following = asyncio.create_task(_follow(application, changes))
             await stop.wait()
             following.cancel()

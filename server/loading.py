@@ -18,10 +18,10 @@ from batcher import Executor, ThreadExecutor
 from batcher.lengths import VariableLength
 from server.errors import StartupError
 from server.folders import Mark, Seen, look, mark
-from server.model import Model
+from server.model import Model, WrongOutput
 from server.models import load
 from server.runtime import Runtime
-from server.signature import Signature, Tensors
+from server.signature import Signature, Tensors, names_text
 from server.warmup import WarmUp, warm_up
 from server.warmup.examples import example_pairs
 from server.warmup.records import read_records
@@ -81,14 +81,15 @@ class Loader:
 class _Turns:
     """The way from the loader thread to the model thread, for as long as somebody waits.
 
-    `hung` is why nobody does any more, if it is for a run that has not come back.
+    `fault` is why the model cannot be served, whatever its input: a run has not come back, or gave
+    something else than the signature says.
     """
 
     def __init__(
         self, executor: Executor, loop: asyncio.AbstractEventLoop, run_timeout: float | None
     ) -> None:
         self.over = False
-        self.hung = ""
+        self.fault = ""
         self._executor = executor
         self._loop = loop
         self._run_timeout = run_timeout
@@ -96,7 +97,7 @@ class _Turns:
     def take(self, function: Callable[[], R]) -> R:
         """Run something in a turn on the model thread. On the loader thread."""
         if self.over:
-            msg = self.hung or "the load was given up"
+            msg = self.fault or "the load was given up"
             raise RuntimeError(msg)
         return asyncio.run_coroutine_threadsafe(self._turn(function), self._loop).result()
 
@@ -120,10 +121,10 @@ class _Turns:
     def _give_up(self, turn: "asyncio.Future[R]") -> None:
         """Nobody can stop a thread: others are told that it hangs, until it comes back."""
         self.over = True
-        self.hung = f"its warm-up hangs: a run took longer than run_timeout={self._run_timeout} s"
+        self.fault = f"its warm-up hangs: a run took longer than run_timeout={self._run_timeout} s"
         self._executor.lose_slot()
         turn.add_done_callback(lambda _: self._executor.regain_slot())
-        raise RuntimeError(self.hung)
+        raise RuntimeError(self.fault)
 
 
 class _InTurns:
@@ -142,7 +143,11 @@ class _InTurns:
         return self._model.signatures
 
     def run(self, signature: str, inputs: Tensors) -> Tensors:
-        return self._turns.take(lambda: self._model.run(signature, inputs))
+        try:
+            return self._turns.take(lambda: self._model.run(signature, inputs))
+        except WrongOutput as error:
+            self._turns.fault = str(error)
+            raise
 
 
 def _look(what: tuple[Path, Collection[int]]) -> Mapping[int, Seen]:
@@ -155,6 +160,7 @@ def _load_and_warm_up(what: tuple[Order, _Turns]) -> Loaded:
     order, turns = what
     before = _marked(order.path)
     model = load(order.path, order.runtime)
+    _check_lengths(order.lengths, model)
     try:
         warm = warm_up(
             _InTurns(model, turns),
@@ -165,13 +171,32 @@ def _load_and_warm_up(what: tuple[Order, _Turns]) -> Loaded:
             tell=lambda told: log.info(told, path=str(order.path)),
         )
     finally:
-        if turns.hung:
-            msg = f"the model in {order.path} cannot be served: {turns.hung}"
+        if turns.fault:
+            msg = f"the model in {order.path} cannot be served: {turns.fault}"
             raise StartupError(msg)
     if _marked(order.path) != before:
         msg = f"the files in {order.path} changed while they were read"
         raise StartupError(msg)
     return Loaded(model, warm, before)
+
+
+def _check_lengths(lengths: VariableLength | None, model: Model) -> None:
+    """Whether the model has what is to be padded and cut. StartupError."""
+    if lengths is None:
+        return
+    signatures = model.signatures.values()
+    inputs = {name for signature in signatures for name in signature.inputs}
+    outputs = {name for signature in signatures for name in signature.outputs}
+    mask = {lengths.mask} - {""}
+    for option, named, there in (
+        ("pad", lengths.inputs.keys(), inputs),
+        ("pad_mask", mask, inputs),
+        ("cut", lengths.outputs.keys(), outputs),
+    ):
+        for name in sorted(named - there):
+            what = f"{option} names {name!r}, which no signature of the model has"
+            msg = f"{what}; there are {names_text(there)}"
+            raise StartupError(msg)
 
 
 def _marked(path: Path) -> Mark:

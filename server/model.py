@@ -10,6 +10,10 @@ class InputRejected(ValueError):
     """The model itself refused its input, of a valid dtype and shape: the client's mistake."""
 
 
+class WrongOutput(TypeError):
+    """The model gave something else than its signature says: a defect of the model."""
+
+
 class Model(Protocol):
     """A model in memory. `run` is called on the model thread only."""
 
@@ -24,5 +28,5 @@ class Model(Protocol):
     def run(self, signature: str, inputs: Tensors) -> Tensors:
         """Run one signature on tensors that were validated against it.
 
-        InputRejected; MemoryError where fewer rows might do.
+        InputRejected; WrongOutput; MemoryError where fewer rows might do.
         """

@@ -193,7 +193,8 @@ class Residents:
         self._metrics.model(served.name, served.version).remove(endpoint.batcher.stats)
         if not is_replaced:
             self._repository.set_state(served.name, VersionState(served.version, "END"))
-        log.info("model unloaded", model=served.name, version=served.version)
+        event = "model replaced by itself, loaded anew" if is_replaced else "model unloaded"
+        log.info(event, model=served.name, version=served.version)
 
     async def _finish(self, endpoint: Endpoint) -> None:
         if not await endpoint.batcher.drain(self._drain_timeout):

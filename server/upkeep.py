@@ -9,14 +9,15 @@ what served before, and is not tried again before its files change or somebody a
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import structlog
 
 from server.config import ModelConfig
+from server.endpoint import Endpoint
 from server.errors import (
     Aborted,
     FailedPrecondition,
@@ -38,6 +39,18 @@ log: Final = structlog.get_logger("server.upkeep")
 
 ALL: Final = ""
 """In place of a model's name: a change of all of them together."""
+
+
+class Failure(NamedTuple):
+    """A version that did not load, or a model of which none was found; and why."""
+
+    model: str
+    version: int | None
+    why: StartupError
+
+    def __str__(self) -> str:
+        return f"model {self.model!r}: {self.why}"
+
 
 Change: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
@@ -73,11 +86,12 @@ class Upkeep:
         """
         for kept in self._kept.values():
             await self._announce(kept)
-        errors = [error for kept in self._kept.values() for error in await self._update(kept)]
-        if errors and not any(kept.loaded for kept in self._kept.values()):
-            _log(errors[1:])
-            raise errors[0]
-        _log(errors)
+        failures = [each for kept in self._kept.values() for each in await self._update(kept)]
+        if failures and not any(kept.loaded for kept in self._kept.values()):
+            # The last word is the caller's.
+            _log(failures[1:])
+            raise StartupError(str(failures[0])) from failures[0].why
+        _log(failures)
 
     async def drain(self) -> None:
         """Load nothing more, and finish what was accepted."""
@@ -97,6 +111,11 @@ class Upkeep:
                     log.exception("looking for new versions met a defect", model=name)
 
     # --------------------------------------------------------------------- what may be asked
+
+    @property
+    def serving(self) -> list[str]:
+        """The models of which a version serves."""
+        return [name for name, kept in self._kept.items() if kept.loaded]
 
     async def load(self, name: str) -> None:
         """Load a configured model, anew if it serves already, and switch to it.
@@ -247,7 +266,7 @@ class Upkeep:
         kept: Kept,
         seen: Mapping[int, Seen] | None = None,
         anew: Callable[[Mapping[int, Seen]], set[int]] = lambda _: set(),
-    ) -> list[StartupError]:
+    ) -> list[Failure]:
         """Load what is wanted of the versions seen, then let the surplus go; what did not load.
 
         Of those that serve, the ones that `anew` names are loaded again.
@@ -256,26 +275,36 @@ class Upkeep:
             try:
                 seen = await self._look(kept)
             except StartupError as error:
-                return [error]
-        errors = await self._load_wanted(kept, seen, anew(seen))
+                return [Failure(kept.model.name, None, error)]
+        failures = await self._load_wanted(kept, seen, anew(seen))
+        failures += [self._miss(kept, version) for version in sorted(kept.absent(seen))]
         # Who asks for a label finds its new version before the old one goes.
         self._repository.set_labels(kept.model.name, kept.model.labels)
         going = kept.surplus(seen)
         for version in going:
             del kept.loaded[version]
-        serving = self._repository.versions(kept.model.name)
-        await self._residents.let_go([e for e in serving if e.served.version in going])
+        await self._residents.let_go(self._versions(kept.model.name, going))
         for label, version in kept.model.labels.items():
             if version not in kept.loaded:
                 note = "a label names a version that is not served"
                 log.warning(note, model=kept.model.name, label=label, version=version)
-        return errors
+        return failures
+
+    def _versions(self, name: str, among: Collection[int]) -> list[Endpoint]:
+        """Those of these versions that serve. Whoever keeps them would keep their models."""
+        return [e for e in self._repository.versions(name) if e.served.version in among]
+
+    def _miss(self, kept: Kept, version: int) -> Failure:
+        """A version that is asked for by its number is not there."""
+        why = StartupError(f"model path {kept.model.path} has no version {version}")
+        self._repository.set_state(kept.model.name, VersionState(version, "END", str(why)))
+        return Failure(kept.model.name, version, why)
 
     async def _load_wanted(
         self, kept: Kept, seen: Mapping[int, Seen], stale: set[int]
-    ) -> list[StartupError]:
+    ) -> list[Failure]:
         """Load what is wanted and does not serve, or is stale; the highest version first."""
-        errors: list[StartupError] = []
+        failures: list[Failure] = []
         while missing := kept.wanted(seen) - (kept.loaded.keys() - stale):
             version = max(missing)
             stale.discard(version)
@@ -283,11 +312,11 @@ class Upkeep:
             try:
                 mark = await self._residents.load(model, version, seen[version].path)
             except StartupError as error:
-                errors.append(error)
+                failures.append(Failure(model.name, version, error))
                 kept.load_failed(version, seen[version].mark)
             else:
                 kept.loaded[version] = Loaded(model, mark)
-        return errors
+        return failures
 
     async def _look(self, kept: Kept, *, known: bool = False) -> Mapping[int, Seen]:
         """The versions on disk; `known` spares the marks of those that serve. StartupError."""
@@ -311,7 +340,7 @@ class Upkeep:
     def _trouble(self, kept: Kept, told: str) -> None:
         """Log what a look met, once for as long as it stays the same."""
         if told and told != kept.trouble:
-            log.warning("no versions found; what serves goes on", model=kept.model.name, error=told)
+            log.warning("the look for new versions failed", model=kept.model.name, error=told)
         kept.trouble = told
 
     # ------------------------------------------------------------------------------- checks
@@ -378,13 +407,13 @@ def _check_labels(kept: Kept) -> None:
             raise FailedPrecondition(msg)
 
 
-def _log(errors: Sequence[StartupError]) -> None:
-    for error in errors:
-        log.error("model not loaded", error=str(error))
+def _log(failures: Sequence[Failure]) -> None:
+    for model, version, why in failures:
+        log.error("model not loaded", model=model, version=version, error=str(why))
 
 
-def _raise(errors: Sequence[StartupError]) -> None:
+def _raise(failures: Sequence[Failure]) -> None:
     """Tell whoever asked for a change what did not load. FailedPrecondition."""
-    _log(errors)
-    if errors:
-        raise FailedPrecondition("; ".join(map(str, errors))) from errors[0]
+    _log(failures)
+    if failures:
+        raise FailedPrecondition("; ".join(str(each.why) for each in failures))

@@ -86,7 +86,8 @@ ALLOWED: dict[str, str] = {
     ),
     "server.kept": "server.config server.folders server.versions",
     "server.upkeep": (
-        "server.config server.errors server.folders server.inference server.kept server.loading"
+        "server.config server.endpoint server.errors server.folders server.inference server.kept"
+        " server.loading"
         " server.repository server.residents server.versions structlog"
     ),
     "server.logs": "structlog",

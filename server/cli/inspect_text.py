@@ -108,7 +108,7 @@ def _show_signature(console: Console, each: InspectedSignature, widths: tuple[in
                 Text(_more(each, spec), "dim"),
             )
     console.print(table)
-    console.print(Padding(_in_words(each), (0, 0, 0, 2)))
+    console.print(Padding(_in_words(each), (0, 0, 0, 2), expand=False))
 
 
 def _taken(spec: TensorSpec) -> str:

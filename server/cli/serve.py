@@ -51,8 +51,11 @@ class _ServeCommand(click.Command):
     Each option may also be an environment variable, such as BATCHER_MAX_BATCH_SIZE, or stand in
     the file of --config, as max_batch_size. TensorFlow Serving's own flags are understood.
     """,
-    epilog="Example: batcher-server --model half=/models/half_plus_two --port 8501."
-    " To make tokens: batcher-server token NAME.",
+    epilog="""\b
+Examples:
+  batcher-server --model half=/models/half_plus_two --port 8501
+  batcher-server inspect /models/half_plus_two
+Other commands: inspect PATH, convert SOURCE TARGET, token NAME; each with --help.""",
 )
 @click.argument("path", required=False)
 @options
@@ -78,14 +81,15 @@ def serve(flags: Flags, /, *, print_config: bool, **given: Any) -> None:
     uvloop.run(_serve_until_signal(configuration.config, announce, lambda: read().config))
 
 
-def _announce(config: Config, exposed: Sequence[Path], addresses: str) -> None:
+def _announce(
+    config: Config, exposed: Sequence[Path], serving: Sequence[str], addresses: str
+) -> None:
     warn_of_open_doors(config, exposed)
-    names = ", ".join(model.name for model in config.models)
-    click.echo(f"batcher-server serves {names} on {addresses}")
+    click.echo(f"batcher-server serves {', '.join(serving)} on {addresses}")
 
 
 async def _serve_until_signal(
-    config: Config, announce: Callable[[str], None], reread: Callable[[], Config]
+    config: Config, announce: Callable[[Sequence[str], str], None], reread: Callable[[], Config]
 ) -> None:
     from server import lifecycle  # noqa: PLC0415 - wrong options are told before aiohttp is loaded
 

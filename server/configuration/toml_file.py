@@ -38,7 +38,11 @@ def from_file(file: Path) -> Layer:
     try:
         # So that an error in the last line is told with its line.
         tables = tomllib.loads(f"{text_of(file)}\n")
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        msg = f"{file}: it is nested too deeply"
+        raise ConfigError(msg) from None
+    except ValueError as error:
+        # A TOMLDecodeError; or a number of thousands of digits, which Python does not read.
         msg = f"{file}: {error}"
         raise ConfigError(msg) from None
     layer = Layer()

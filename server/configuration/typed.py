@@ -46,7 +46,7 @@ def from_options(options: Mapping[str, Sequence[str]]) -> Layer:
 def _name_of(path: str) -> str:
     try:
         return default_name(Path(path))
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         told = (error.strerror if isinstance(error, OSError) else "") or error
         msg = f"model path {path} cannot be read: {told}"
         raise ConfigError(msg) from None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from server.declare import Declaration, declared
+from server.model import WrongOutput
 from server.models.frameworks import (
     Function,
     Untold,
@@ -22,7 +23,7 @@ from server.models.frameworks import (
     on_tensors,
     session,
 )
-from server.models.returned import WrongReturn, check_shape, to_array
+from server.models.returned import check_shape, to_array
 from server.signature import Array, Signature, TensorSpec, names_text, why_alone
 
 
@@ -126,14 +127,14 @@ def _defaults(
             continue
         try:
             defaults[name] = _one_row(to_array(default, spec), spec)
-        except (WrongReturn, ValueError) as error:
+        except (WrongOutput, ValueError) as error:
             msg = f"the default of {name!r} in {told} does not fit {spec}"
             raise ValueError(msg) from error
     return defaults
 
 
 def _one_row(default: Array, spec: TensorSpec) -> Array:
-    """A default in the rank of its input, by which it may be a single number. WrongReturn."""
+    """A default in the rank of its input, by which it may be a single number. WrongOutput."""
     if spec.shape is not None and default.ndim < len(spec.shape):
         shape = [1 if size is None else size for size in spec.shape]
         default = np.broadcast_to(default, shape).copy()

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from server.model import WrongOutput
 from server.models.callables import function_of
 from server.models.frameworks import Function
 from server.models.modules import imported_anew
-from server.models.returned import WrongReturn, checked
+from server.models.returned import checked
 from server.runtime import Runtime
 from server.signature import DEFAULT_SIGNATURE, Signature, Tensors
 
@@ -61,7 +62,7 @@ class PythonModel:
         return self._signatures
 
     def run(self, signature: str, inputs: Tensors) -> Tensors:
-        """Call one function. What it raises; WrongReturn."""
+        """Call one function. What it raises; WrongOutput."""
         function = self._functions[signature]
         declared = function.signature
         rows = None if declared.alone else len(next(iter(inputs.values())))
@@ -74,6 +75,6 @@ class PythonModel:
             raise RuntimeError(msg) from error
         try:
             return checked(returned, declared, rows)
-        except WrongReturn as error:
+        except WrongOutput as error:
             msg = f"{self._reference}, signature {signature!r}, {error}"
-            raise WrongReturn(msg) from error
+            raise WrongOutput(msg) from error

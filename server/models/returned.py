@@ -9,36 +9,33 @@ from typing import Any, Final
 
 import numpy as np
 
+from server.model import WrongOutput
 from server.signature import Array, Signature, Tensors, TensorSpec, names_text, shape_text
 
 _FITS: Final = {"b": "b", "i": "iu", "u": "iu", "f": "fiu", "V": "fiu", "c": "cfiu"}
 """For the kind of a declared dtype, the kinds of Python's numbers that it can hold. V: bfloat16."""
 
 
-class WrongReturn(TypeError):
-    """A function returned something else than its signature says: its author's mistake."""
-
-
 def named(returned: Any, signature: Signature) -> Mapping[str, Any]:
-    """The outputs by name, from any of the forms that a function may give them. WrongReturn."""
+    """The outputs by name, from any of the forms that a function may give them. WrongOutput."""
     outputs = signature.outputs
     if isinstance(returned, Mapping):
         if returned.keys() != outputs.keys():
             came = names_text(map(str, returned))
             msg = f"returned a dict of {came}, expected {names_text(outputs)}"
-            raise WrongReturn(msg)
+            raise WrongOutput(msg)
         return returned
     several = isinstance(returned, tuple) or (isinstance(returned, list) and len(outputs) > 1)
     parts = returned if several else (returned,)
     if len(parts) != len(outputs):
         came = f"{len(parts)} outputs" if several else f"one {type(returned).__name__}"
         msg = f"returned {came}, expected {len(outputs)}: {names_text(outputs)}"
-        raise WrongReturn(msg)
+        raise WrongOutput(msg)
     return dict(zip(outputs, parts, strict=True))
 
 
 def checked(returned: Any, signature: Signature, rows: int | None) -> Tensors:
-    """The outputs as arrays of their own. WrongReturn where they are not as declared.
+    """The outputs as arrays of their own. WrongOutput where they are not as declared.
 
     `rows` is how many rows each must have; None if that is open.
     """
@@ -54,7 +51,7 @@ def checked(returned: Any, signature: Signature, rows: int | None) -> Tensors:
 
 
 def to_array(value: Any, spec: TensorSpec) -> Array:
-    """A new array of the declared dtype. WrongReturn."""
+    """A new array of the declared dtype. WrongOutput."""
     if spec.dtype == "string":
         # Left to itself, NumPy would make texts of numbers beside them.
         return _strings(as_array(value, None if hasattr(value, "dtype") else np.object_), spec)
@@ -67,7 +64,7 @@ def to_array(value: Any, spec: TensorSpec) -> Array:
 
 
 def as_array(value: Any, dtype: type[np.object_] | None = None) -> Array:
-    """What NumPy makes of an array of any framework, a number or nested lists. WrongReturn."""
+    """What NumPy makes of an array of any framework, a number or nested lists. WrongOutput."""
     if isinstance(value, np.ndarray):
         return np.asarray(value)
     if hasattr(value, "detach"):
@@ -77,10 +74,10 @@ def as_array(value: Any, dtype: type[np.object_] | None = None) -> Array:
         array = np.asarray(value, dtype)
     except ValueError as error:
         msg = f"returned a {type(value).__name__} that is no array: its parts differ in shape"
-        raise WrongReturn(msg) from error
+        raise WrongOutput(msg) from error
     if dtype is None and array.dtype == object and not array.shape:
         msg = f"returned a {type(value).__name__}, expected an array"
-        raise WrongReturn(msg)
+        raise WrongOutput(msg)
     return array
 
 
@@ -113,7 +110,7 @@ def _bytes(value: Any, spec: TensorSpec) -> bytes:
 
 
 def check_shape(shape: tuple[int, ...], spec: TensorSpec, rows: int | None) -> None:
-    """WrongReturn for a shape that is not the declared one, or has another number of rows."""
+    """WrongOutput for a shape that is not the declared one, or has another number of rows."""
     declared = spec.shape
     if declared is not None and (
         len(declared) != len(shape)
@@ -122,8 +119,8 @@ def check_shape(shape: tuple[int, ...], spec: TensorSpec, rows: int | None) -> N
         raise _unlike(spec, f"the shape {shape_text(shape)}")
     if rows is not None and shape[:1] != (rows,):
         msg = f"returned output {spec.name!r} of shape {shape_text(shape)} for {rows} rows"
-        raise WrongReturn(msg)
+        raise WrongOutput(msg)
 
 
-def _unlike(spec: TensorSpec, came: str) -> WrongReturn:
-    return WrongReturn(f"returned output {spec.name!r} with {came}, expected {spec}")
+def _unlike(spec: TensorSpec, came: str) -> WrongOutput:
+    return WrongOutput(f"returned output {spec.name!r} with {came}, expected {spec}")

@@ -12,6 +12,9 @@ from server.signature import Array, Shape, Signature, Tensors, TensorSpec, why_a
 
 PREDICT: Final = "tensorflow/serving/predict"
 
+LARGE: Final = 200
+"""Operations of a graph, from which on a call takes milliseconds."""
+
 Call = Callable[[Tensors], Tensors]
 """Runs one signature: all of its inputs in, all of its outputs out, by name."""
 
@@ -57,12 +60,15 @@ def call_of(function: Any) -> Call:
     The function takes its inputs by name and returns a dict, as signatures do. It matches its
     arguments with the care of a public function, which takes longer than a small model: 355 µs a
     call where the operation takes 70 (`python -m bench call`). Where the graph does not say which
-    of its inputs is which, the function is called after all.
+    of its inputs is which, the function is called after all; and where the graph is large, as
+    TensorFlow never forgets what it prepared for the operation: 5 MB for a MobileNet, whose calls
+    take long anyway, where it forgets most of what it prepared for a function.
     """
     captured = list(function.captured_inputs)
     places = [_argument(tensor) for tensor in function.inputs[: -len(captured) or None]]
     names = list(function.structured_outputs)
-    if sorted(filter(None, places)) != sorted(function.structured_input_signature[1]):
+    named = sorted(filter(None, places)) == sorted(function.structured_input_signature[1])
+    if not named or _nodes(function) > LARGE:
 
         def call_by_name(inputs: Tensors) -> Tensors:
             outputs = function(**{name: tf.constant(array) for name, array in inputs.items()})
@@ -81,6 +87,12 @@ def call_of(function: Any) -> Call:
         return {name: array_of(tensor.numpy()) for name, tensor in zip(names, outputs, strict=True)}
 
     return call
+
+
+def _nodes(function: Any) -> int:
+    """How many operations there are in its graph, with those of the functions that it calls."""
+    graph = function.graph.as_graph_def()
+    return len(graph.node) + sum(len(each.node_def) for each in graph.library.function)
 
 
 def _argument(tensor: Any) -> str:

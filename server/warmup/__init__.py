@@ -40,6 +40,11 @@ TELL_EVERY: Final = 10.0
 """Seconds without a word."""
 
 
+HINT: Final = (
+    "records in assets.extra/tf_serving_warmup_requests of its folder would be run instead"
+)
+
+
 class Record(NamedTuple):
     """A request to warm up with: what it holds, and what errors call it."""
 
@@ -160,7 +165,7 @@ class _Warming:
             name = self._signature.name
             self.notes.append(
                 f"signature {name!r} refused the input made up to warm it up: {first_line(error)};"
-                " put records into assets.extra/tf_serving_warmup_requests"
+                f" {HINT}"
             )
             return self._signature.alone or UNSEEN
         if self._signature.alone:

@@ -340,6 +340,8 @@ WHOLE = "expected a whole number"
     ("text", "words"),
     [
         ("port = ", ["Invalid value (at line 1, column 8)"]),
+        (f"port = {'[' * 5000}", ["nested too deeply"]),
+        (f"port = {'9' * 5000}", ["digits"]),
         ("port = 1\nport = 2", ["Cannot overwrite a value (at line 2, column 9)"]),
         ("prot = 1", ["there is no setting 'prot'; did you mean port?"]),
         ("qqqq = 1", ["there is no setting 'qqqq'"]),

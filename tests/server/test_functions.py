@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.model import InputRejected
+from server.model import InputRejected, WrongOutput
 from server.models.function import PythonModel
-from server.models.returned import WrongReturn
 from server.signature import DEFAULT_SIGNATURE, Array, Tensors
 from tests.server.user_modules import UserModules
 
@@ -112,7 +111,7 @@ def test_a_wrong_return_is_an_error_never_an_answer(
     user_modules: UserModules, outputs: str, returned: str, told: str
 ) -> None:
     model = returning(user_modules, outputs, returned)
-    with pytest.raises(WrongReturn) as wrong:
+    with pytest.raises(WrongOutput) as wrong:
         model.run(DEFAULT_SIGNATURE, TWO_ROWS)
     message = str(wrong.value)
     assert message.startswith("written:f, signature 'serving_default', returned ")

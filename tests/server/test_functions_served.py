@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from server.config import Config, ModelConfig
 from server.demo.scans import held_out
+from server.errors import StartupError
 from server.exchange import Exchange
 from tests.server.conftest import Served
 from tests.server.user_modules import UserModules
@@ -103,7 +104,7 @@ def test_an_estimator_is_answered_as_called_directly(user_modules: UserModules) 
         (13, 400, "the model refused the input: 13 brings no luck"),
         (14, 500, "the model failed: ValueError"),
         (15, 500, "the model failed: RuntimeError"),
-        (16, 500, "the model failed: WrongReturn"),
+        (16, 500, "the model failed: WrongOutput"),
     ],
 )
 def test_a_row_that_brings_trouble_is_its_own_callers(
@@ -145,3 +146,22 @@ def test_a_module_that_got_worse_is_not_taken(odd: Served, user_modules: UserMod
     with pytest.raises(Exception, match="odd:f is a NoneType"):
         odd.run(odd.application._serving.load("odd"))
     assert ask_together(odd, "odd", [1.0]) == [(200, {"predictions": [2.0]})]
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [("x[:1]", "rows"), ("x.astype('float32')", "float32"), ("None", "NoneType")],
+)
+def test_a_function_that_never_returns_what_it_says_does_not_come_to_serve(
+    user_modules: UserModules, returned: str, told: str
+) -> None:
+    user_modules.write(
+        "wrong",
+        f"""
+@signature({{"x": "float64[-1]"}}, {{"y": "float64[-1]"}})
+def f(x):
+    return {returned}
+""",
+    )
+    with pytest.raises(StartupError, match=f"wrong:f cannot be served: .*{told}"):
+        Served(Config((ModelConfig("wrong", Path("wrong:f")),)))

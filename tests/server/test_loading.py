@@ -10,6 +10,7 @@ import pytest
 
 import server.models
 from batcher import ThreadExecutor
+from batcher.lengths import VariableLength
 from server.errors import StartupError
 from server.loading import Loader, Order
 from server.models import Format
@@ -146,5 +147,25 @@ def test_a_run_that_hangs_is_given_up_and_others_are_told_until_it_comes_back(
         assert [*stuck, executor.is_stuck] == [True, False]
         assert len(made[0].ran_on) == 1
         executor.detach()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("lengths", "told"),
+    [
+        (VariableLength({"z": (1, 0)}, (4,)), "pad names 'z', .*; there are 'x'"),
+        (VariableLength({"x": (1, 0)}, (4,), mask="m"), "pad_mask names 'm', .*; there are 'x'"),
+        (VariableLength({"x": (1, 0)}, (4,), {"z": 1}), "cut names 'z', .*; there are 'y'"),
+    ],
+)
+def test_padding_of_what_a_model_does_not_have_is_told(
+    folder: Path, lengths: VariableLength, told: str
+) -> None:
+    async def main() -> None:
+        with pytest.raises(StartupError, match=told):
+            await Loader().load(
+                Order(folder, (1, 2), lengths=lengths), ThreadExecutor(name="model")
+            )
 
     asyncio.run(main())

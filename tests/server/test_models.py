@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from server.demo import DIGITS
 from server.errors import StartupError
 from server.model import InputRejected
 from server.models import detect, load
+from server.models.tensorflow_model import LARGE
 from server.signature import Array
 from tests.server import saved_models
 
@@ -138,3 +140,16 @@ def test_a_model_runs_again_after_it_has_refused(models: dict[str, Path]) -> Non
     assert "31337" not in str(refused.value)
     assert "InvalidArgumentError in node" in str(refused.value)
     assert model.run("no_negatives", {"x": good})["y"].tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize("length", [1, LARGE])
+def test_large_graphs_answer_as_small_ones(tmp_path: Path, length: int) -> None:
+    def chained(x: Any) -> dict[str, Any]:
+        for _ in range(length):
+            x += 1.0
+        return {"y": x}
+
+    row: saved_models.Inputs = {"x": ("float32", [None, 2])}
+    path = saved_models.save(tmp_path, 1, {"serving_default": (chained, row)}) / "1"
+    outputs = load(path).run("serving_default", {"x": np.array([[1, 2]], "float32")})
+    assert outputs["y"].tolist() == [[1 + length, 2 + length]]

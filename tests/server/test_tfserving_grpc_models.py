@@ -265,7 +265,12 @@ CUSTOM.config.custom_model_config.SetInParent()
             model_management_pb2.ReloadConfigRequest(), INVALID, ["model_config_list"], id="empty"
         ),
         pytest.param(CUSTOM, INVALID, ["model_config_list"], id="custom"),
-        pytest.param(only({"name": HALF}, {"name": "new"}), DENIED, ["'new'", HALF], id="unknown"),
+        pytest.param(
+            only({"name": HALF}, {"name": "new", "base_path": "/n"}),
+            DENIED,
+            ["'new'", HALF],
+            id="unknown",
+        ),
         pytest.param(only({}), INVALID, ["without a name"], id="no-name"),
         pytest.param(
             only({"name": HALF}, {"name": TWO, "base_path": "/else"}), DENIED, ["/else"], id="path"

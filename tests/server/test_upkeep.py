@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
@@ -207,6 +207,7 @@ def test_at_the_start_an_older_version_stands_in_for_one_that_does_not_load() ->
         assert world.loaded == [3, 2]
 
     (entry,) = [e for e in live(world, story) if e["log_level"] == "error"]
+    assert (entry["model"], entry["version"]) == ("half", 3)
     assert entry["error"] == "cannot load /models/half/3"
 
 
@@ -217,6 +218,28 @@ def test_what_does_not_load_at_all_does_not_start() -> None:
     world.disk[1] = OnDisk(loads=False)
     with pytest.raises(StartupError, match="cannot load /models/half/1"):
         live(world, lambda _: asyncio.sleep(0))
+
+
+def test_a_version_that_is_asked_for_and_not_there_is_told() -> None:
+    missing = Specific(frozenset({7}))
+    with pytest.raises(
+        StartupError, match="model 'half': model path /models/half has no version 7"
+    ):
+        live(World(1, policy=missing), lambda _: asyncio.sleep(0))
+
+    async def story(world: World) -> None:
+        with pytest.raises(FailedPrecondition, match="has no version 7"):
+            await world.upkeep.serve_only([wanted(policy=missing)])
+        assert world.serving == [1]
+        (state, *_) = world.repository.states(ModelAddress("half", 7))
+        assert (state.state, state.error) == ("END", "model path /models/half has no version 7")
+        await world.polls(100)
+        world.disk[7] = OnDisk()
+        await world.polls(3)
+        assert world.serving == [7]
+
+    (entry,) = [e for e in live(World(1), story) if e["log_level"] == "error"]
+    assert (entry["model"], entry["version"]) == ("half", 7)
 
 
 def test_models_that_load_serve_beside_those_that_do_not() -> None:
@@ -619,6 +642,7 @@ steps = st.lists(
 policies = st.sampled_from([Latest(), Latest(2), All(), Specific(frozenset({2, 3}))])
 
 
+@settings(deadline=None)
 @given(steps, policies)
 def test_whatever_happens_to_the_folders_the_right_versions_serve_in_the_end(
     history: list[tuple[Any, ...]], policy: Policy

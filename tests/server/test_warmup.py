@@ -297,7 +297,7 @@ def test_what_refuses_the_made_up_input_is_noted_and_serves_one_request_at_a_tim
     refused, alone = warm.notes
     assert refused == (
         "signature 'f' refused the input made up to warm it up: width must be 7;"
-        " put records into assets.extra/tf_serving_warmup_requests"
+        " records in assets.extra/tf_serving_warmup_requests of its folder would be run instead"
     )
     assert "could not see whether its rows are independent" in alone
     assert [shape[-1] for shape in model.shapes] == [1, 32, 224] * 4
@@ -309,7 +309,7 @@ def test_a_refusal_of_many_lines_is_noted_in_one() -> None:
         raise RuntimeError(msg)
 
     note, _ = warm_up(FakeModel(refuse), sizes_to(4)).notes
-    assert ": first; put" in note
+    assert ": first; records" in note
 
 
 def test_a_refused_signature_that_runs_alone_still_does() -> None:
