@@ -60,5 +60,6 @@ def _example(features: Mapping[str, TensorSpec], row: int, texts: Pair) -> bytes
         else:
             numbers: Any = np.random.default_rng([place, row]).random(count)
             feature.float_list.value.extend(numbers.tolist())
-    serialized: bytes = example.SerializeToString()
+    # Sorted: the same Example every time.
+    serialized: bytes = example.SerializeToString(deterministic=True)
     return serialized
