@@ -15,7 +15,6 @@ import pytest
 
 from server.config import Config, ModelConfig
 from server.demo.scans import held_out
-from server.errors import StartupError
 from server.models import load
 from server.models.keras import _require_keras
 from server.models.keras_config import refuse
@@ -23,6 +22,7 @@ from server.signature import Tensors
 from tests.server import keras_files
 from tests.server.conftest import Served
 from tests.server.keras_files import Change, edited, edited_hdf5, keras
+from tests.server.loaded import assert_answers_as_trained, line_of
 
 FORMATS = ["keras", "h5"]
 
@@ -47,26 +47,9 @@ def digits(files: dict[str, Path]) -> Iterator[Served]:
     served.close()
 
 
-def line_of(path: Path) -> str:
-    """What an operator is told of this file."""
-    with pytest.raises(StartupError) as told:
-        load(path)
-    message = str(told.value)
-    assert str(path) in message
-    assert "\n" not in message
-    return message
-
-
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_trained_model_is_served_as_it_answers_itself(digits: Served, name: str) -> None:
-    scans, labels = held_out()
-    body = json.dumps({"instances": scans.tolist()}).encode()
-    answer = digits.ask("POST", f"/v1/models/{name}:predict", body)
-    assert answer.status == 200
-    served = np.array(json.loads(answer.body)["predictions"])
-    direct = keras_files.trained()(scans, training=False).numpy()
-    np.testing.assert_allclose(served, direct, rtol=1e-5, atol=1e-7)
-    assert (served.argmax(axis=1) == labels).mean() > 0.9
+    assert_answers_as_trained(digits, name)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -8,22 +8,12 @@ import numpy as np
 import pytest
 
 from server.demo import DIGITS
-from server.errors import StartupError
 from server.model import InputRejected
 from server.models import detect, load
 from server.models.tensorflow_model import LARGE
 from server.signature import Array
 from tests.server import saved_models
-
-
-def line_of(path: Path) -> str:
-    """What an operator is told of this model."""
-    with pytest.raises(StartupError) as told:
-        load(path)
-    message = str(told.value)
-    assert str(path) in message
-    assert "\n" not in message
-    return message
+from tests.server.loaded import line_of
 
 
 def test_a_model_is_recognised_by_its_file(tmp_path: Path) -> None:

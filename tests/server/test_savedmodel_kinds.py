@@ -1,7 +1,6 @@
 """SavedModels of every age are served; of a damaged one a line says which file is at fault."""
 
 import gc
-import json
 import shutil
 import weakref
 from collections.abc import Callable, Iterator
@@ -14,13 +13,12 @@ from google.protobuf import text_format
 
 from server.config import Config, ModelConfig
 from server.demo import DIGITS
-from server.demo.scans import held_out
-from server.errors import StartupError
 from server.models import load
 from server.models.tensorflow_runtime import saved_model_pb2, tf
 from server.runtime import Runtime
-from tests.server import keras_files, old_saved_models
+from tests.server import old_saved_models
 from tests.server.conftest import Served
+from tests.server.loaded import assert_answers_as_trained, line_of
 
 Change = Callable[[Any], None]
 
@@ -45,26 +43,9 @@ def digits(old: dict[str, Path]) -> Iterator[Served]:
     served.close()
 
 
-def line_of(path: Path) -> str:
-    """What an operator is told of this model."""
-    with pytest.raises(StartupError) as told:
-        load(path)
-    message = str(told.value)
-    assert str(path) in message
-    assert "\n" not in message
-    return message
-
-
 @pytest.mark.parametrize("name", KINDS)
 def test_an_old_model_is_served_as_it_answers_itself(digits: Served, name: str) -> None:
-    scans, labels = held_out()
-    body = json.dumps({"instances": scans.tolist()}).encode()
-    answer = digits.ask("POST", f"/v1/models/{name}:predict", body)
-    assert answer.status == 200
-    served = np.array(json.loads(answer.body)["predictions"])
-    direct = keras_files.trained()(scans, training=False).numpy()
-    np.testing.assert_allclose(served, direct, rtol=1e-5, atol=1e-6)
-    assert (served.argmax(axis=1) == labels).mean() > 0.9
+    assert_answers_as_trained(digits, name)
 
 
 def test_tensorflow_itself_cannot_load_the_objects_of_an_optimizer(old: dict[str, Path]) -> None:
