@@ -166,7 +166,7 @@ ALLOWED: dict[str, str] = {
     "server.conversion.*": (
         "numpy server.config server.conversion.* server.model server.signature server.warmup.*"
     ),
-    "server.cli": "click server.cli.* server.config server.errors",
+    "server.cli": "click server.cli.* server.config server.errors server.memory",
     "server.cli.convert": (
         "click server.cli.convert_text server.config server.conversion server.conversion.*"
         " server.errors"

@@ -20,6 +20,7 @@ from server.cli.serve import serve
 from server.cli.token import token
 from server.config import ConfigError
 from server.errors import StartupError
+from server.memory import use_one_heap
 
 
 class _Subcommands(click.Group):
@@ -37,6 +38,7 @@ _subcommands = _Subcommands(
 
 def main() -> NoReturn:
     """Run `batcher-server` and exit."""
+    use_one_heap()
     try:
         _subcommands.main(standalone_mode=False, prog_name="batcher-server")
     except click.exceptions.Exit as asked:
