@@ -13,6 +13,7 @@ import uvloop
 
 from batcher import ThreadExecutor
 from bench.forms import BASELINES, FORMS, MODEL, TEXT
+from bench.options import json_option
 from bench.record import write_json
 from bench.screen import show_table, steps
 from bench.spread import Spread
@@ -64,9 +65,7 @@ Examples:
     show_default=True,
     help="How long each measurement lasts.",
 )
-@click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=pathlib.Path)
-)
+@json_option
 def command(*, rounds: int, seconds: float, json_file: pathlib.Path | None) -> None:
     """Measure µs of CPU to read a request of one row and to write its answer, form by form.
 

@@ -13,6 +13,7 @@ import click
 import uvloop
 
 from batcher import Batch, Batcher, BatcherClosed, BatchRecord, DeadlineExceeded, QueueFull
+from bench.options import json_option
 from bench.record import write_json
 from bench.screen import show_table, steps
 from bench.spread import Spread
@@ -137,9 +138,7 @@ async def with_bad_rows(bad: int) -> tuple[int, int]:
 @click.command(short_help="Latency, overload and isolation before a simulated device.")
 @click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True)
 @click.option("--seconds", type=click.FloatRange(1, 600), default=5.0, show_default=True)
-@click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=pathlib.Path)
-)
+@json_option
 def command(rounds: int, seconds: float, json_file: pathlib.Path | None) -> None:
     """Measure what the batching makes of a device that takes 50 ms and 0.2 ms a row."""
     steady = ((400, 64), (2_000, 256), (3_000, 256), (3_000, 512))

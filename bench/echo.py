@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from bench.models import CACHE, cached
+from bench.models import cached
+from bench.options import cache_option, json_option
 from bench.record import write_json
 from bench.screen import show_table, steps
 from bench.servers import Server, running
@@ -47,16 +48,8 @@ Examples:
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
 @click.option("--seconds", type=click.IntRange(1, 60), default=3, show_default=True)
 @click.option("--connections", type=click.IntRange(1, 4096), default=64, show_default=True)
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=pathlib.Path),
-    default=CACHE,
-    show_default=True,
-    help="Where to keep the model.",
-)
-@click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=pathlib.Path)
-)
+@cache_option
+@json_option
 def command(
     *,
     rounds: int,

@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from bench.models import CACHE, cached
+from bench.models import cached
+from bench.options import cache_option, json_option
 from bench.record import write_json
 from bench.screen import show_table, steps
 from bench.servers import Server, running
@@ -58,16 +59,8 @@ Examples:
     help="Of each model. No more than fit into a batch leave the model without work after each.",
 )
 @click.option("--max-batch-size", type=click.IntRange(1), default=32, show_default=True)
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=pathlib.Path),
-    default=CACHE,
-    show_default=True,
-    help="Where to keep the models.",
-)
-@click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=pathlib.Path)
-)
+@cache_option
+@json_option
 def command(
     *,
     rounds: int,

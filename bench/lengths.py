@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from batcher import Batcher
 from batcher.arrays import count_rows, layout, on_arrays
 from batcher.lengths import VariableLength
+from bench.options import json_option
 from bench.record import write_json
 from bench.screen import show_table, steps
 from bench.spread import Spread
@@ -91,9 +92,7 @@ def _contenders() -> dict[str, Callable[[list[Arrays], TextModel], Any]]:
 @click.command(short_help="Texts of different lengths: buckets against the alternatives.")
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
 @click.option("--texts", type=click.IntRange(1, 100_000), default=2_000, show_default=True)
-@click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=pathlib.Path)
-)
+@json_option
 def command(rounds: int, texts: int, json_file: pathlib.Path | None) -> None:
     """Measure texts a second by three ways to batch texts of 5 to 500 words."""
     contenders, model = _contenders(), TextModel()

@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from bench.models import CACHE, cached
+from bench.models import cached
+from bench.options import cache_option, json_option
 from bench.record import ROOT, write_json
 from bench.screen import show_table, stopwatch
 from bench.servers import Server, running
@@ -76,16 +77,8 @@ Examples:
     help="Size of a body.",
 )
 @click.option("--seconds", type=click.FloatRange(1, 600), default=20.0, show_default=True)
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=pathlib.Path),
-    default=CACHE,
-    show_default=True,
-    help="Where to keep the model.",
-)
-@click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=pathlib.Path)
-)
+@cache_option
+@json_option
 def command(
     *,
     clients: int,

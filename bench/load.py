@@ -14,6 +14,7 @@ import click
 import uvloop
 
 from bench.client import Answer, Client
+from bench.options import json_option
 from bench.record import write_json
 from bench.screen import screen, stopwatch
 from bench.tally import Tally
@@ -195,9 +196,7 @@ Examples:
     show_default=True,
     help="Seconds to wait for an answer.",
 )
-@click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=pathlib.Path)
-)
+@json_option
 def command(
     *,
     url: str,

@@ -16,7 +16,8 @@ import uvloop
 from bench.asking import Asker, Crowd
 from bench.client import Answer
 from bench.load import digits
-from bench.models import CACHE, cached
+from bench.models import cached
+from bench.options import cache_option, json_option
 from bench.record import ROOT, write_json
 from bench.screen import show_table, steps
 from bench.servers import Server, running
@@ -85,16 +86,8 @@ Examples:
     show_default=True,
     help="Of each load, and of the rest in which the idle CPU is looked at.",
 )
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=pathlib.Path),
-    default=CACHE,
-    show_default=True,
-    help="Where to keep the model.",
-)
-@click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=pathlib.Path)
-)
+@cache_option
+@json_option
 def command(
     *,
     models: int,

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import click
 
 from bench.contenders import BATCHED_TIMEOUT_MS, CONTENDERS, MAX_BATCH_SIZE, Measurement
+from bench.options import json_option
 from bench.record import ROOT, write_json
 from bench.screen import show_table, steps
 from bench.spread import Spread
@@ -68,9 +69,7 @@ Examples:
     default=list(CONTENDERS),
     help="Measure only these and the barest; may be repeated.",
 )
-@click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=pathlib.Path)
-)
+@json_option
 def command(
     *,
     rounds: int,

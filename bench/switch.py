@@ -14,7 +14,8 @@ from typing import Any, Final
 import click
 import uvloop
 
-from bench.models import BALLASTS, CACHE
+from bench.models import BALLASTS
+from bench.options import cache_option, json_option
 from bench.record import write_json
 from bench.screen import screen, show_table
 from bench.servers import Server, running
@@ -78,16 +79,8 @@ Examples:
     metavar="OPTION",
     help="One more word for the server's command line; repeatable.",
 )
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=pathlib.Path),
-    default=CACHE,
-    show_default=True,
-    help="Where to keep the model.",
-)
-@click.option(
-    "--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=pathlib.Path)
-)
+@cache_option
+@json_option
 def command(
     *,
     switches: int,
