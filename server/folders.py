@@ -66,13 +66,13 @@ def _versions(path: Path) -> Mapping[int, Path]:
     path = path.resolve()
     if found is not None:
         folder = path if path.is_dir() else path.parent
-        return {int(folder.name) if _is_version(folder.name) else 1: path}
+        return {int(folder.name) if is_version(folder.name) else 1: path}
     if not path.is_dir():
         msg = f"model path {path} is a file, but not a model: expected {EXPECTED}"
         raise StartupError(msg)
     versions: dict[int, Path] = {}
     for folder in sorted(path.iterdir()):
-        if _is_version(folder.name) and _may_be_model(folder):
+        if is_version(folder.name) and _may_be_model(folder):
             version = int(folder.name)
             other = versions.setdefault(version, folder)
             if other is not folder:
@@ -123,13 +123,14 @@ def default_name(path: Path) -> str:
     if found is not None and not path.exists():
         return str(path).partition(":")[0].rpartition(".")[2]
     path = path.resolve()
-    if _is_version(path.parent.name) and path.is_file():
+    if is_version(path.parent.name) and path.is_file():
         path = path.parent
-    if _is_version(path.name):
+    if is_version(path.name):
         return path.parent.name
     return path.stem if path.is_file() else path.name
 
 
-def _is_version(name: str) -> bool:
+def is_version(name: str) -> bool:
+    """Whether a folder of this name is meant to be a version that the protocols can tell."""
     # Python refuses to read numbers of thousands of digits.
     return name.isascii() and name.isdigit() and len(name) < 100 and int(name) <= MOST  # noqa: PLR2004 - see above

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from server.errors import StartupError
-from server.folders import Seen, look
+from server.folders import Seen, is_version, look
 from server.model import Model
 from server.models import detect, load
 from server.runtime import Runtime
@@ -129,7 +129,7 @@ def _versions(path: Path, found: Mapping[int, Seen]) -> tuple[Version, ...]:
     """All that may be meant to be versions, newest first."""
     folders = {version: seen.path for version, seen in found.items()}
     if path.is_dir() and path.resolve() not in folders.values():
-        named = [each for each in path.iterdir() if each.name.isascii() and each.name.isdigit()]
+        named = [each for each in path.iterdir() if is_version(each.name)]
         folders = {int(each.name): each for each in named} | folders
     return tuple(_version(number, folders[number]) for number in sorted(folders, reverse=True))
 

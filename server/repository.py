@@ -1,6 +1,6 @@
 """Which models and versions there are, and who serves an address. Event loop."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from server.endpoint import Endpoint
 from server.errors import InvalidArgument, NotFound, Unavailable
@@ -94,10 +94,17 @@ class Repository:
         """All models of which there is a version, ready or not."""
         return [name for name, states in self._states.items() if states]
 
-    def versions(self, name: str) -> list[Endpoint]:
-        """All versions of a model that serve, newest first."""
+    def versions(self, name: str, *, among: Collection[int] | None = None) -> list[Endpoint]:
+        """The versions of a model that serve, newest first; only those `among` some, if given.
+
+        Whoever keeps the list keeps their models in memory.
+        """
         versions = self._endpoints.get(name, {})
-        return [versions[version] for version in sorted(versions, reverse=True)]
+        return [
+            versions[version]
+            for version in sorted(versions, reverse=True)
+            if among is None or version in among
+        ]
 
     def serves(self, name: str, version: int) -> bool:
         """Whether requests find this version."""

@@ -31,7 +31,7 @@ from server.metrics import Metrics
 from server.model import Model
 from server.repository import Repository
 from server.runner import Runner
-from server.runtime import Runtime, device_name
+from server.runtime import Runtime
 from server.signature import Signature, Tensors
 from server.statistics import VersionStatistics
 from server.threads import ModelThreads
@@ -68,10 +68,11 @@ class Residents:
         StartupError when it does not load: what served before goes on. Unavailable when the server
         drains. Returns the mark of the files that it was read from.
         """
-        replaced = [e for e in self._repository.versions(model.name) if e.served.version == version]
+        replaced = self._repository.versions(model.name, among={version})
         if not replaced:
             self._repository.set_state(model.name, VersionState(version, "LOADING"))
         began = asyncio.get_running_loop().time()
+        loaded: Loaded | None = None
         failed = ""
         try:
             loaded = await self._loaded(path, model)
@@ -81,7 +82,7 @@ class Residents:
                 self._repository.set_state(model.name, VersionState(version, "END", failed))
             if not isinstance(error, StartupError):
                 raise
-        if failed:
+        if loaded is None:
             # Only now that the error has gone, whose traceback refers to what was loaded.
             self._metrics.count_load(model.name, loaded=False)
             await _return_memory()
@@ -134,9 +135,7 @@ class Residents:
             model.lengths,
             model.run_timeout,
         )
-        loading = asyncio.create_task(
-            self._loader.load(order, self._threads.of(device_name(model.device)))
-        )
+        loading = asyncio.create_task(self._loader.load(order, self._threads.of(model.device)))
         self._loads.add(loading)
         if self._draining:
             loading.cancel()
@@ -164,7 +163,7 @@ class Residents:
             max_queue_size=model.max_queue_size,
             allowed_batch_sizes=model.allowed_batch_sizes,
             run_timeout=model.run_timeout,
-            executor=self._threads.of(device_name(model.device)),
+            executor=self._threads.of(model.device),
             on_batch=on_batch,
             admission=Admission(model.max_queue_bytes, model.max_wait),
             fairness=Fairness(model.ageing),

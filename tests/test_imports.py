@@ -85,10 +85,16 @@ ALLOWED: dict[str, str] = {
         " server.warmup structlog"
     ),
     "server.kept": "server.config server.folders server.versions",
+    "server.changes": "server.errors structlog",
+    "server.requested": "server.config server.errors server.versions",
+    "server.updates": (
+        "server.errors server.folders server.inference server.kept server.loading"
+        " server.repository server.requested server.residents structlog"
+    ),
     "server.upkeep": (
-        "server.config server.endpoint server.errors server.folders server.inference server.kept"
-        " server.loading"
-        " server.repository server.residents server.versions structlog"
+        "server.changes server.config server.errors server.folders server.kept server.loading"
+        " server.repository server.requested server.residents server.updates server.versions"
+        " structlog"
     ),
     "server.logs": "structlog",
     "server.serving": (
@@ -186,6 +192,10 @@ ALLOWED: dict[str, str] = {
         "click server.cli.* server.config server.configuration.* server.errors server.lifecycle"
         " server.logs server.tokens structlog uvloop"
     ),
+    # Beside the server: load on one that runs.
+    "server.load": "server.load.*",
+    "server.load.answers": "",
+    "server.load.*": "numpy server.load.*",
     "server": "server.adapters.aiohttp_app server.config",
     "server.__main__": "server.cli",
     "server.demo": "",

@@ -7,7 +7,7 @@ padded to, and the shapes of its records (`warmup.records`). Without records the
 Shapes alone do not tell whether rows of several requests may run together: a row must give the same
 alone and in company. So two rows that differ run together and each of them alone; if one gives
 something else, requests run alone from then on. Batch size changes the last bits of a float, which
-is not a difference (`warmup.rows`).
+is not a difference (`warmup.independence`).
 """
 
 import time

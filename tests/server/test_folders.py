@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from server.errors import StartupError
-from server.folders import default_name, look, mark
+from server.folders import default_name, is_version, look, mark
 
 TFLITE = b"\x1c\0\0\0TFL3"
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -108,6 +108,8 @@ def test_the_same_version_twice_is_told(tmp_path: Path) -> None:
 def test_numbers_that_no_protocol_can_tell_are_no_versions(tmp_path: Path) -> None:
     base = make_models(tmp_path, ["1", str(2**63 - 1), str(2**63), "9" * 200])
     assert sorted(found(base)) == [1, 2**63 - 1]
+    # No file system here has such names, but Python reads no numbers of so many digits.
+    assert not is_version("9" * 5000)
 
 
 def test_a_path_that_cannot_be_followed_is_told(tmp_path: Path) -> None:

@@ -273,7 +273,8 @@ def test_names_of_features_that_are_computed_are_not_guessed(tmp_path: Path) -> 
 def test_it_tells_which_versions_there_are_and_which_is_served(tmp_path: Path) -> None:
     for version in ("1", "3"):
         shutil.copytree(DIGITS / "1", tmp_path / version)
-    for folder in ("7", "notes"):
+    # The last is a number, but of no version that a protocol could ask for.
+    for folder in ("7", "notes", "9" * 200):
         (tmp_path / folder).mkdir()
     inspection = inspect(tmp_path, 1)
     assert (inspection.version, inspection.path.name) == (3, "3")

@@ -1,5 +1,7 @@
 """Who serves an address, and what is told of the others."""
 
+from collections.abc import Collection
+
 import pytest
 
 from batcher import Batcher
@@ -99,6 +101,17 @@ def test_it_knows_who_is_here_or_on_its_way(repository: Repository) -> None:
         "half",
         "slow",
     ]
+
+
+@pytest.mark.parametrize(
+    ("among", "expected"), [(None, [3, 1]), ({1, 4}, [1]), ({1, 3}, [3, 1]), ((), [])]
+)
+def test_the_versions_that_serve_are_listed_newest_first_or_some_of_them(
+    repository: Repository, among: Collection[int] | None, expected: list[int]
+) -> None:
+    listed = repository.versions("half", among=among)
+    assert [each.served.version for each in listed] == expected
+    assert repository.versions("nobody", among=among) == []
 
 
 def test_all_that_serve_are_listed(repository: Repository) -> None:

@@ -18,9 +18,15 @@ from structlog.typing import EventDict
 from batcher import Executor
 from server.app import Application
 from server.config import Config, ModelConfig
-from server.errors import Aborted, FailedPrecondition, NotFound, Unavailable
+from server.errors import Aborted, FailedPrecondition, NotFound, StartupError, Unavailable
 from server.exchange import Exchange
 from server.inference import ModelAddress, ServedModel, VersionState
+from server.loading import Loaded, Loader, Order
+from server.metrics import Metrics
+from server.repository import Repository
+from server.residents import Residents
+from server.runtime import Runtime
+from server.threads import ModelThreads
 from tests.server import saved_models
 from tests.server.by_hand import until
 from tests.server.test_metrics import samples
@@ -105,7 +111,7 @@ async def a_while() -> None:
 
 
 def loader(app: Application) -> Executor:
-    return app._upkeep._loader._thread
+    return app._upkeep._updates._loader._thread
 
 
 # ------------------------------------------------------------------------------------------ loading
@@ -213,7 +219,7 @@ def test_a_load_goes_on_when_whoever_asked_for_it_has_gone(base: Path) -> None:
             await asyncio.wait({asked})
             with pytest.raises(Aborted):
                 await app._upkeep.load("half")
-            change = app._upkeep._changes["half"]
+            change = app._upkeep._changes._running["half"]
             release()
             await change
         assert asked.cancelled()
@@ -290,6 +296,28 @@ def test_the_state_of_what_does_not_load_says_why(base: Path) -> None:
         assert str(base / "2") in state.error
 
     with_application(base, work)
+
+
+class Wordless(Loader):
+    """Loads nothing, and does not say why."""
+
+    async def load(self, order: Order, executor: Executor) -> Loaded:
+        raise StartupError
+
+
+def test_what_does_not_load_has_failed_even_if_the_error_says_nothing(tmp_path: Path) -> None:
+    repository, threads = Repository(), ModelThreads()
+    residents = Residents(
+        repository, Metrics(), threads, Wordless(), runtime=Runtime(), drain_timeout=1.0
+    )
+
+    async def main() -> None:
+        with pytest.raises(StartupError):
+            await residents.load(ModelConfig("half", tmp_path), 1, tmp_path)
+        threads.end()
+
+    asyncio.run(main())
+    assert repository.states(ModelAddress("half")) == [VersionState(1, "END")]
 
 
 # ---------------------------------------------------------------------------------------- unloading

@@ -65,8 +65,10 @@ class Folders(Loader):
     def __init__(self) -> None:
         super().__init__()
         self.models: dict[Path, dict[int, OnDisk]] = {BASE: {}}
+        self.looks: list[Path] = []
 
     async def look(self, path: Path, unmarked: Collection[int] = ()) -> Mapping[int, Seen]:
+        self.looks.append(path)
         versions = self.models.get(path)
         if not versions:
             msg = f"model path {path} holds no model"
@@ -258,6 +260,22 @@ def test_models_that_load_serve_beside_those_that_do_not() -> None:
 
     (entry,) = [e for e in live(world, story) if e["log_level"] == "error"]
     assert "/models/other" in entry["error"]
+
+
+def test_the_start_looks_once_at_each_folder_before_anything_is_loaded() -> None:
+    world = World(1)
+    other = ModelConfig("other", Path("/models/other"))
+    world.folders.models[other.path] = {1: OnDisk(), 2: OnDisk()}
+    configured = [ModelConfig("half", BASE), other]
+    world.upkeep = Upkeep(
+        configured, world.repository, world.residents, world.folders, template=TEMPLATE
+    )
+
+    async def story(world: World) -> None:
+        assert world.folders.looks == [BASE, other.path]
+        assert (world.serving, world.of("other")) == ([1], [2])
+
+    live(world, story, polling=False)
 
 
 # ----------------------------------------------------------------------------------------- polling
