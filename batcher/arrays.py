@@ -8,6 +8,7 @@ Items of one `layout` (names, dtypes, shapes of a row) can be concatenated; give
 bucket, and a caller with another shape gets batches of its own instead of spoiling somebody's.
 """
 
+import itertools
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -72,18 +73,29 @@ def split(outputs: Arrays, sizes: Sequence[int], padding: int = 0) -> list[Any]:
             raise ValueError(msg)
     if len(sizes) == 1 and not padding:
         return [outputs]
-    ends = np.cumsum(sizes).tolist()
+    ends = list(itertools.accumulate(sizes))
     spans = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
-    return [take_rows(outputs, span) for span in spans]
+    return _views(outputs, spans)
 
 
-def take_rows(arrays: Arrays, span: slice) -> Arrays:
+def take_rows(arrays: Arrays, span: slice) -> Any:
     """The rows of a span, as views."""
-    if isinstance(arrays, dict):
-        return {name: array[span] for name, array in arrays.items()}
+    return _views(arrays, [span])[0]
+
+
+def _views(arrays: Arrays, spans: list[slice]) -> list[Any]:
+    """The rows of each span. Array by array: that takes half as long as span by span."""
+    if isinstance(arrays, dict | tuple) and not arrays:
+        return [arrays for _ in spans]
     if isinstance(arrays, tuple):
-        return tuple([array[span] for array in arrays])
-    return arrays[span]
+        return list(zip(*[_views(array, spans) for array in arrays], strict=True))
+    if not isinstance(arrays, dict):
+        return [arrays[span] for span in spans]
+    views = [[array[span] for span in spans] for array in arrays.values()]
+    if len(arrays) == 1:
+        (name,) = arrays
+        return [{name: view} for view in views[0]]
+    return [dict(zip(arrays, parts, strict=True)) for parts in zip(*views, strict=True)]
 
 
 def count_rows(item: Arrays) -> int:

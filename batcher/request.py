@@ -115,7 +115,8 @@ class Run(Generic[T, R]):
         """What `run_batch` gets to see."""
         self.count = len(self.requests)
         items = [request.item for request in self.requests]
-        return Batch(items, self.bucket, self.size, self.padded_size)
+        sizes = [request.size for request in self.requests]
+        return Batch(items, self.bucket, sizes, self.padded_size)
 
     def receipt(self, request: Request[T, R]) -> Receipt:
         """What one of its requests went through."""
@@ -148,19 +149,24 @@ class Run(Generic[T, R]):
 class Batch(Sequence[T]):
     """The items that run together, in the order they arrived: what `run_batch` is called with.
 
-    `bucket` is theirs in common, `size` the rows of all together (at least `len(batch)`), and
+    `bucket` is theirs in common, `sizes` has the rows of each, `size` is their sum, and
     `padded_size` the smallest allowed batch size that holds them: pad to it, and cut off again
     (`batcher.arrays` does); it is `size` where no sizes are prescribed.
     """
 
-    __slots__ = ("_items", "bucket", "padded_size", "size")
+    __slots__ = ("_items", "bucket", "padded_size", "size", "sizes")
 
     def __init__(
-        self, items: Sequence[T], bucket: Hashable, size: int, padded_size: int | None = None
+        self,
+        items: Sequence[T],
+        bucket: Hashable,
+        sizes: Sequence[int],
+        padded_size: int | None = None,
     ) -> None:
         self._items = items
         self.bucket = bucket
-        self.size = size
+        self.sizes = sizes
+        self.size = size = sum(sizes)
         self.padded_size = size if padded_size is None else padded_size
 
     def __len__(self) -> int:

@@ -59,22 +59,26 @@ class Endpoint:
         """
         signature = request.signature
         tensors, rows, added = validate(signature, request.inputs)
-        tensors, length = self._padded(signature, tensors)
+        length = None
+        if self._lengths is not None:
+            tensors, length = self._padded(self._lengths, signature, tensors)
         bucket = self._only_buckets.get(signature.name) or _bucket(signature, tensors)
-        options: dict[str, Any] = {
-            "nbytes": sum([array.nbytes for array in tensors.values()]) if self._count_bytes else 0,
-            "bucket": bucket,
-            "priority": request.priority,
-            "timeout": request.timeout,
-        }
+        nbytes = sum([array.nbytes for array in tensors.values()]) if self._count_bytes else 0
         try:
             if rows <= self.served.max_batch_size:
                 outputs, receipt = await self.batcher.submit_with_receipt(
-                    tensors, size=rows, **options
+                    tensors,
+                    size=rows,
+                    nbytes=nbytes,
+                    bucket=bucket,
+                    priority=request.priority,
+                    timeout=request.timeout,
                 )
                 queue_time, run_time = receipt.queue_time, receipt.run_time
             else:
-                outputs, queue_time, run_time = await self._submit_in_parts(tensors, rows, options)
+                outputs, queue_time, run_time = await self._submit_in_parts(
+                    tensors, rows, nbytes, bucket, request
+                )
         except BatcherError as error:
             raise _told(error) from error
         if added:
@@ -83,10 +87,11 @@ class Endpoint:
             outputs = self._lengths.cut(outputs, length)
         return InferenceResponse(outputs, rows, queue_time, run_time)
 
-    def _padded(self, signature: Signature, tensors: Tensors) -> tuple[Tensors, int | None]:
+    def _padded(
+        self, lengths: VariableLength, signature: Signature, tensors: Tensors
+    ) -> tuple[Tensors, int | None]:
         """Tensors padded to a boundary, and the length they had; None if they have none."""
-        lengths = self._lengths
-        if lengths is None or signature.alone or not lengths.inputs.keys() <= tensors.keys():
+        if signature.alone or not lengths.inputs.keys() <= tensors.keys():
             return tensors, None
         try:
             return lengths.pad(tensors)
@@ -94,7 +99,7 @@ class Endpoint:
             raise InvalidArgument(str(error)) from error
 
     async def _submit_in_parts(
-        self, tensors: Tensors, rows: int, options: dict[str, Any]
+        self, tensors: Tensors, rows: int, nbytes: int, bucket: Bucket, request: InferenceRequest
     ) -> tuple[Tensors, float, float]:
         """Outputs, the wait of the first part, and the time from there to the end of the last."""
         if rows > self.batcher.max_queue_size:
@@ -107,7 +112,10 @@ class Endpoint:
         answered = await self.batcher.submit_many_with_receipts(
             [{name: array[span] for name, array in tensors.items()} for span in spans],
             sizes=[span.stop - span.start for span in spans],
-            **options,
+            nbytes=nbytes,
+            bucket=bucket,
+            priority=request.priority,
+            timeout=request.timeout,
         )
         whole: Any = concatenate([part for part, _ in answered])
         waited = min(receipt.queue_time for _, receipt in answered)

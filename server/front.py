@@ -11,13 +11,15 @@ import math
 import string
 import time
 import urllib.parse
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 import structlog
 
 from batcher import Executor
 from server.access import Access
 from server.compression import inflate
+from server.endpoint import Endpoint
 from server.errors import (
     Internal,
     MethodNotAllowed,
@@ -27,7 +29,7 @@ from server.errors import (
     UnsupportedEncoding,
 )
 from server.exchange import Answer, Exchange
-from server.inference import InferenceRequest, InferenceResponse
+from server.inference import InferenceRequest
 from server.metrics import Metrics
 from server.pages import Pages
 from server.protocols import PROTOCOLS
@@ -35,7 +37,7 @@ from server.protocols.protocol import Call, Infer, Protocol
 from server.repository import Repository
 from server.serving import Phase, Serving
 from server.tracing import Tracer
-from server.wishes import Wishes, request_id
+from server.wishes import NOTHING, Wishes, request_id
 
 log: Final = structlog.get_logger("server.front")
 
@@ -50,6 +52,18 @@ MANY: Final = 4 * 1024
 """Elements to print, from which on the codec thread does it: some 30 ns each."""
 
 _ALLOWED: Final = "Access-Control-Allow-Headers"
+
+
+class Entrance(NamedTuple):
+    """What the head alone of a request for inference says: as much of the way as goes without body.
+
+    Whoever gets the same head again may come in here.
+    """
+
+    protocol: Protocol
+    operation: Infer
+    wishes: Wishes
+    request_id: str
 
 
 class Front:
@@ -83,28 +97,56 @@ class Front:
         )
         self._tracer = Tracer(serving.trace_settings)
 
-    async def handle(self, exchange: Exchange, protocol: Protocol | None = None) -> Answer:
+    def enter(self, method: str, target: str, headers: Mapping[str, str]) -> Entrance | None:
+        """What a head says, for `handle`; None if it is no plain request for inference.
+
+        It is the same as long as the server runs.
+        """
+        exchange = Exchange(method, target, headers, b"")
+        protocol = _protocol(exchange) if target.isascii() else None
+        if protocol is None:
+            return None
+        try:
+            operation = protocol.route(exchange)
+            if not isinstance(operation, Infer):
+                return None
+            return Entrance(protocol, operation, Wishes.of(exchange), request_id(headers))
+        except ServingError:
+            return None
+
+    async def handle(
+        self,
+        exchange: Exchange,
+        protocol: Protocol | None = None,
+        *,
+        entrance: Entrance | None = None,
+    ) -> Answer:
         """Answer one request; raises nothing but CancelledError, when the client has gone.
 
         HTTP's protocols are told apart here; an adapter of another transport names its own.
+        `entrance` is what `enter` has made of the head.
         """
-        if not exchange.target.isascii():
-            # As clients should have sent it; and no message that quotes it is without a UTF-8 form.
-            exchange.target = urllib.parse.quote(
-                exchange.target.encode("utf-8", "surrogatepass"), safe=string.punctuation
-            )
-        protocol = protocol or _protocol(exchange)
+        if entrance is not None:
+            protocol = entrance.protocol
+        else:
+            if not exchange.target.isascii():
+                # As clients should have sent it; and no message that quotes it is without a UTF-8
+                # form.
+                exchange.target = urllib.parse.quote(
+                    exchange.target.encode("utf-8", "surrogatepass"), safe=string.punctuation
+                )
+            protocol = protocol or _protocol(exchange)
         if protocol is None:
             return self._page(exchange)
         model = ""
         try:
-            operation = protocol.route(exchange)
+            operation = protocol.route(exchange) if entrance is None else entrance.operation
             wanted = operation.address.name if isinstance(operation, Infer) else operation.model
             if self._repository.knows(wanted):
                 model = wanted
             if isinstance(operation, Infer):
                 self._access.check(exchange)
-                answer = await self._infer(protocol, operation, exchange)
+                answer = await self._infer(protocol, operation, exchange, entrance)
             elif operation.admin:
                 with self._access.recorded(exchange, model):
                     answer = await self._call(operation, exchange)
@@ -119,7 +161,8 @@ class Front:
                 request_id=request_id(exchange.headers),
             )
             answer = protocol.error(Internal("internal error; the server's log has the details"))
-        return self._label(answer, protocol, exchange, model)
+        told = request_id(exchange.headers) if entrance is None else entrance.request_id
+        return self._label(answer, protocol, model, told)
 
     def refuse(self, exchange: Exchange, error: ServingError) -> Answer:
         """Answer a request whose body could not be read, in its own protocol's words."""
@@ -127,7 +170,7 @@ class Front:
         if protocol is None:
             return self._error(self._pages, error, exchange, "")
         answer = self._error(protocol, error, exchange, "")
-        return self._label(answer, protocol, exchange, "")
+        return self._label(answer, protocol, "", request_id(exchange.headers))
 
     async def _call(self, call: Call, exchange: Exchange) -> Answer:
         if not call.is_open:
@@ -136,24 +179,33 @@ class Front:
             await self._codec.call(self._inflate, exchange)
         return await call.run(self._serving)
 
-    async def _infer(self, protocol: Protocol, operation: Infer, exchange: Exchange) -> Answer:
+    async def _infer(
+        self,
+        protocol: Protocol,
+        operation: Infer,
+        exchange: Exchange,
+        entrance: Entrance | None,
+    ) -> Answer:
         if self._serving.phase is Phase.DRAINING:
             raise Unavailable(self._serving.phase.value)
         began = time.perf_counter()
-        wishes = Wishes.of(exchange)
-        request = await self._decode(protocol, operation, exchange)
-        try:
+        wishes = Wishes.of(exchange) if entrance is None else entrance.wishes
+        # What is small is not worth a coroutine of its own, here and below.
+        if protocol.parsed_size(exchange) <= LARGE and not exchange.encoding:
+            request = protocol.decode(operation, exchange, self._repository.find)
             endpoint = self._repository.endpoint(request.model)
-        except Unavailable:
-            # Another has taken the model's place while the codec thread read the body for it.
-            request = await self._decode(protocol, operation, exchange)
-            endpoint = self._repository.endpoint(request.model)
+        else:
+            request, endpoint = await self._decode_large(protocol, operation, exchange)
         decoded = time.perf_counter()
-        wishes.apply(request, decoded - began)
+        if wishes is not NOTHING:
+            wishes.apply(request, decoded - began)
         try:
             response = await endpoint.infer(request)
             run = time.perf_counter()
-            answer = await self._encode(protocol, request, response)
+            if protocol.printed_size(request, response) <= MANY:
+                answer = protocol.encode(request, response)
+            else:
+                answer = await self._codec.call(lambda _: protocol.encode(request, response), None)
         except ServingError:
             endpoint.statistics.fail.add(time.perf_counter() - began)
             raise
@@ -171,18 +223,25 @@ class Front:
             answer.headers["Server-Timing"] = timing
         return answer
 
+    async def _decode_large(
+        self, protocol: Protocol, operation: Infer, exchange: Exchange
+    ) -> tuple[InferenceRequest, Endpoint]:
+        """Have the codec thread read a body; and again if another has taken the model's place."""
+        request = await self._decode(protocol, operation, exchange)
+        try:
+            return request, self._repository.endpoint(request.model)
+        except Unavailable:
+            request = await self._decode(protocol, operation, exchange)
+            return request, self._repository.endpoint(request.model)
+
     async def _decode(
         self, protocol: Protocol, operation: Infer, exchange: Exchange
     ) -> InferenceRequest:
-        find = self._repository.find
-        if protocol.parsed_size(exchange) <= LARGE and not exchange.encoding:
-            return protocol.decode(operation, exchange, find)
-
         # The model is looked up on the loop, which owns the models, before the body is read: whom
         # it names is not in the body, and the codec thread gets what was found.
         found: Any
         try:
-            found = find(operation.address)
+            found = self._repository.find(operation.address)
         except ServingError as error:
             found = error
 
@@ -197,13 +256,6 @@ class Front:
 
         # In the context of the connection, where NumPy has been told not to warn of infinities.
         return await self._codec.call(contextvars.copy_context().run, decode)
-
-    async def _encode(
-        self, protocol: Protocol, request: InferenceRequest, response: InferenceResponse
-    ) -> Answer:
-        if protocol.printed_size(request, response) <= MANY:
-            return protocol.encode(request, response)
-        return await self._codec.call(lambda _: protocol.encode(request, response), None)
 
     def _inflate(self, exchange: Exchange) -> None:
         if exchange.encoding:
@@ -232,10 +284,9 @@ class Front:
             answer.headers = (answer.headers or {}) | {"Accept-Encoding": "gzip, deflate"}
         return answer
 
-    def _label(self, answer: Answer, protocol: Protocol, exchange: Exchange, model: str) -> Answer:
-        """Count an answer, and give it the headers that every answer has."""
+    def _label(self, answer: Answer, protocol: Protocol, model: str, told: str) -> Answer:
+        """Count an answer, and give it the headers that every answer has; `told` is its id."""
         self._metrics.count_answer(model, protocol.name, answer.status)
-        told = request_id(exchange.headers)
         if told or self._cors:
             answer.headers = dict(answer.headers or {})
             if told:

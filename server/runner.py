@@ -47,4 +47,4 @@ class Runner:
         padding = batch.padded_size - batch.size
         inputs: Any = concatenate(batch, padding)
         outputs = self._model.run(bucket.signature, inputs)
-        return split(outputs, [len(next(iter(item.values()))) for item in batch], padding)
+        return split(outputs, batch.sizes, padding)

@@ -30,6 +30,8 @@ NUMPY_DTYPES: Final = frozenset(
 """The dtypes that TensorFlow and NumPy call by the same name; bfloat16 is known to NumPy once
 `ml_dtypes` is imported, which is where TensorFlow has it from as well."""
 
+_FLOATS: Final = ("float32", "float64")
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
@@ -71,6 +73,7 @@ class Signature:
     `alone` says why its requests cannot share a batch; it is empty when they can. `method_name`
     is what TensorFlow Serving tells of it. `defaults` are values for inputs that a request may
     leave out; a protocol that lets it puts them in before the signature is validated.
+    `only_floats` is the only input, if its rows are floats and of one shape, else None.
     """
 
     name: str
@@ -79,6 +82,15 @@ class Signature:
     method_name: str = "tensorflow/serving/predict"
     alone: str = ""
     defaults: Mapping[str, Array] = field(default_factory=dict)
+    only_floats: TensorSpec | None = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        plain = [
+            spec
+            for spec in self.inputs.values()
+            if spec.row_shape is not None and spec.dtype in _FLOATS and len(self.inputs) == 1
+        ]
+        object.__setattr__(self, "only_floats", plain[0] if plain else None)
 
     @property
     def batchable(self) -> bool:

@@ -32,12 +32,12 @@ class VersionStatistics:
     """Rows of the requests that were answered."""
     last_inference: float = 0.0
     """When a request was answered last, in seconds since 1970; 0 for never."""
-    success: Duration = field(default_factory=Duration)
     fail: Duration = field(default_factory=Duration)
-    queue: Duration = field(default_factory=Duration)
-    compute_input: Duration = field(default_factory=Duration)
-    compute_infer: Duration = field(default_factory=Duration)
-    compute_output: Duration = field(default_factory=Duration)
+    answered: int = 0
+    _queue: float = 0.0
+    _read: float = 0.0
+    _run: float = 0.0
+    _write: float = 0.0
     batches: dict[int, Duration] = field(default_factory=dict)
     """How long batches ran, by their rows."""
 
@@ -47,12 +47,38 @@ class VersionStatistics:
         """A request was answered; its stages took so many seconds."""
         self.rows += rows
         self.last_inference = time.time()
-        # One after the other, all at once: whoever compares their counts finds them equal.
-        self.success.add(queue + read + run + write)
-        self.queue.add(queue)
-        self.compute_input.add(read)
-        self.compute_infer.add(run)
-        self.compute_output.add(write)
+        self.answered += 1
+        self._queue += queue
+        self._read += read
+        self._run += run
+        self._write += write
+
+    # All of the same count, so that whoever compares them finds them equal.
+
+    @property
+    def success(self) -> Duration:
+        """The requests that were answered."""
+        return Duration(self.answered, self._queue + self._read + self._run + self._write)
+
+    @property
+    def queue(self) -> Duration:
+        """Their waits."""
+        return Duration(self.answered, self._queue)
+
+    @property
+    def compute_input(self) -> Duration:
+        """The reading of their bodies."""
+        return Duration(self.answered, self._read)
+
+    @property
+    def compute_infer(self) -> Duration:
+        """The batches that they ran in."""
+        return Duration(self.answered, self._run)
+
+    @property
+    def compute_output(self) -> Duration:
+        """The writing of their answers."""
+        return Duration(self.answered, self._write)
 
     def count_batch(self, size: int, run_time: float) -> None:
         """A batch of so many rows has run."""

@@ -41,7 +41,7 @@ class Wishes(NamedTuple):
             timeout = asked if timeout is None else min(asked, timeout)
         if PRIORITY in headers:
             priority = _priority(headers[PRIORITY])
-        return cls(timeout, priority)
+        return NOTHING if timeout is None and priority is None else cls(timeout, priority)
 
     def apply(self, request: InferenceRequest, passed: float) -> None:
         """Put them into the request, `passed` seconds later. DeadlineExceeded.
@@ -58,6 +58,10 @@ class Wishes(NamedTuple):
                 msg = f"the request was not read within its {request.timeout:g} s"
                 raise DeadlineExceeded(msg)
             request.timeout = left
+
+
+NOTHING: Final = Wishes(None, None)
+"""Those of most requests, of which there is only this one."""
 
 
 def request_id(headers: Mapping[str, str]) -> str:

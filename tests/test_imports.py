@@ -112,6 +112,7 @@ ALLOWED: dict[str, str] = {
         " ml_dtypes numpy"
         " orjson"
     ),
+    "server.protocols.json_rows": "numpy server.protocols.json_arrays server.signature simdjson",
     "server.protocols.wire": "google.protobuf server.errors",
     "server.wishes": "server.errors server.exchange server.inference",
     "server.tracing": ("server.exchange server.inference server.settings server.wishes structlog"),
@@ -124,8 +125,8 @@ ALLOWED: dict[str, str] = {
         "orjson server.errors server.exchange server.metrics server.openapi server.serving"
     ),
     "server.front": (
-        "batcher server.access server.compression server.errors server.exchange server.inference"
-        " server.metrics server.pages server.protocols server.protocols.protocol"
+        "batcher server.access server.compression server.endpoint server.errors server.exchange"
+        " server.inference server.metrics server.pages server.protocols server.protocols.protocol"
         " server.repository server.serving server.tracing server.wishes structlog"
     ),
     "server.adapters": "",
@@ -323,6 +324,7 @@ def test_frameworks_live_in_one_room_each() -> None:
     assert importers_of("tensorflow") == {"server.models.tensorflow_runtime"}
     assert {m.rpartition(".")[0] for m in importers_of("aiohttp")} == {"server.adapters"}
     assert importers_of("grpc") == {"server.adapters.grpc_server"}
+    assert importers_of("simdjson") == {"server.protocols.json_rows"}
     assert importers_of("uvloop") == {"server.cli.serve"}
     assert importers_of("prometheus_client") == {"server.metrics"}
 

@@ -64,9 +64,13 @@ async def _read(request: BaseRequest, limit: int, pace: Pace) -> bytes:
                 parts.append(await content.readany())
                 size += len(parts[-1])
     except TimeoutError:
-        msg = f"the body has not come within {BODY_SECONDS:g} s"
-        raise DecodeError(msg) from None
+        raise body_is_late() from None
     except (web.RequestPayloadError, HttpProcessingError) as error:
         msg = f"the body cannot be read: {error}"
         raise DecodeError(msg) from error
     return b"".join(parts) if size < LARGE else await asyncio.to_thread(b"".join, parts)
+
+
+def body_is_late() -> DecodeError:
+    """What to tell a client that stalls."""
+    return DecodeError(f"the body has not come within {BODY_SECONDS:g} s")

@@ -37,8 +37,9 @@ _MOST_DIMENSIONS: Final = 32
 
 _LEAST: Final = np.iinfo(np.int64).min
 
-# The letters are those of NaN and Infinity, and of no other word.
-_OF_NUMBERS: Final = b"0123456789+-.eE \t\r\nNaInfity"
+OF_NUMBERS: Final = b"0123456789+-.eE \t\r\nNaInfity"
+"""What numbers and the space between them are made of: NaN and Infinity too, but no other word."""
+
 _FLOATS: Final = re.compile(b"[.eENI]")
 
 _MARK: Final = "\0"
@@ -134,7 +135,7 @@ def _read(body: bytes, begin: int, end: int, parse: Callable[[bytes], Any]) -> A
 def _structure(body: bytes, begin: int, end: int) -> bytes:
     """The text without what numbers are made of."""
     starts = range(begin, end, SLICE)
-    return b"".join([body[at : min(at + SLICE, end)].translate(None, _OF_NUMBERS) for at in starts])
+    return b"".join([body[at : min(at + SLICE, end)].translate(None, OF_NUMBERS) for at in starts])
 
 
 def _slices(body: bytes, begin: int, end: int) -> Iterator[bytes]:

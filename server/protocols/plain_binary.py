@@ -77,7 +77,8 @@ class PlainBinary:
         """A predict whose body is binary, or whose answer shall be."""
         if ":predict" not in exchange.target or exchange.method != "POST":
             return False
-        sent, wanted = _negotiated(exchange)
+        # By the head alone: what was sent as binary and is JSON is read as such all the same.
+        sent, wanted = _in_head(exchange)
         return self._json.takes(exchange) and (sent != JSON or wanted in BINARY)
 
     def route(self, exchange: Exchange) -> Operation:
@@ -161,9 +162,13 @@ class PlainBinary:
 
 def _negotiated(exchange: Exchange) -> tuple[str, str]:
     """What the body is, and what the answer is wanted in; see `negotiate`."""
-    headers = exchange.headers
-    sent, wanted = negotiate(headers.get("Content-Type", ""), headers.get("Accept", ""))
+    sent, wanted = _in_head(exchange)
     return (JSON if sent == RAW and _NO_TENSOR.match(exchange.body) else sent), wanted
+
+
+def _in_head(exchange: Exchange) -> tuple[str, str]:
+    headers = exchange.headers
+    return negotiate(headers.get("Content-Type", ""), headers.get("Accept", ""))
 
 
 def _media(reply: Reply, outputs: Tensors) -> str:

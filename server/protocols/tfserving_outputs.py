@@ -86,7 +86,7 @@ def _as_g(written: bytes) -> bytes:
         written = _SHORT_EXPONENT.sub(b"e-0", written)
     if written.find(b"0.0000") >= 0:
         written = _SMALL.sub(_small_as_g, written)
-    if _WHOLE.search(written):
+    if written.find(b"0.0") >= 0 and _WHOLE.search(written):
         written = _LARGE.sub(_large_as_g, written)
     return written
 

@@ -36,11 +36,13 @@ from server.inference import (
     ServedModel,
 )
 from server.protocols import tfserving_metadata, tfserving_outputs, tfserving_rest_paths
+from server.protocols.json_rows import read_rows
 from server.protocols.protocol import Call, Infer, Operation, Serving
 from server.protocols.tfserving_examples import INPUTS, check_classifies, check_regresses
 from server.protocols.tfserving_features import read_examples, write_classes, write_values
-from server.protocols.tfserving_inputs import find_signature, read_body, read_tensors
+from server.protocols.tfserving_inputs import ROWS, find_signature, read_body, read_tensors
 from server.protocols.tfserving_outputs import write_outputs
+from server.signature import DEFAULT_SIGNATURE
 
 _TARGET: Final = re.compile(
     r"/v1/models/(?P<name>[^/:?]+)"
@@ -90,6 +92,10 @@ class TensorFlowServingRest:
     def decode(self, operation: Infer, exchange: Exchange, find: FindModel) -> InferenceRequest:
         """Read a body; the form of the request is that of its tensors, or the verb."""
         verb = operation.verb
+        if verb == PREDICT:
+            quickly = _decode_rows(operation, exchange, find)
+            if quickly is not None:
+                return quickly
         body = read_body(exchange.body, arrays=verb == PREDICT)
         if verb == PREDICT:
             model = find(operation.address)
@@ -119,6 +125,22 @@ class TensorFlowServingRest:
     def paths(self, models: Sequence[ServedModel]) -> Mapping[str, Any]:
         """Every model's, with and without a version."""
         return tfserving_rest_paths.paths(models)
+
+
+def _decode_rows(
+    operation: Infer, exchange: Exchange, find: FindModel
+) -> InferenceRequest | None:
+    """A body of nothing but rows of floats, for the default signature; None for any other."""
+    try:
+        model = find(operation.address)
+    except ServingError:
+        return None  # What is wrong with the body is told before that.
+    signature = model.signatures.get(DEFAULT_SIGNATURE)
+    spec = None if signature is None else signature.only_floats
+    array = None if spec is None else read_rows(exchange.body, spec)
+    if signature is None or spec is None or array is None:
+        return None
+    return InferenceRequest(model, signature, {spec.name: array}, ROWS)
 
 
 # Clients ask the same few questions for ever.

@@ -154,7 +154,7 @@ def test_the_function_may_answer_in_another_form_than_it_was_asked(
 
     run_batch = on_arrays(function)
     given_items = [in_form(asked, np.full((n, 2), n), np.zeros(n)) for n in (1, 3, 2)]
-    results = run_batch(Batch(given_items, None, 6))
+    results = run_batch(Batch(given_items, None, (1, 3, 2)))
     for n, result in zip((1, 3, 2), results, strict=True):
         assert_same(result, in_form(answered, np.full((n, 2), 2 * n), np.full((n, 2), -n)))
 

@@ -299,5 +299,5 @@ def test_ageing_is_more_than_nothing() -> None:
 
 
 def test_a_batch_says_what_it_is_padded_to() -> None:
-    assert Batch(["a"], None, 1).padded_size == 1
-    assert Batch(["a"], None, 1, 4).padded_size == 4
+    assert Batch(["a"], None, [1]).padded_size == 1
+    assert Batch(["a"], None, [1], 4).padded_size == 4

@@ -37,7 +37,7 @@ def test_a_batch_is_a_sequence_of_the_items_in_order(loop: AbstractEventLoop) ->
 
 
 def test_a_batch_shows_its_measures_and_not_its_items() -> None:
-    assert repr(Batch(["secret"], "b", 4)) == "<Batch of 1 requests, 4 rows, bucket 'b'>"
+    assert repr(Batch(["secret"], "b", [4])) == "<Batch of 1 requests, 4 rows, bucket 'b'>"
 
 
 def test_a_run_tells_each_request_what_it_went_through(loop: AbstractEventLoop) -> None:

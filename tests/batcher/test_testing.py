@@ -238,7 +238,7 @@ async def test_by_hand_the_test_decides_when_a_call_starts_and_ends() -> None:
 
 
 def a_batch(*items: int) -> Batch[int]:
-    return Batch(items, None, len(items))
+    return Batch(items, None, [1] * len(items))
 
 
 def test_faults_strike_the_calls_they_are_planned_for() -> None:

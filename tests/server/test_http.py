@@ -262,8 +262,8 @@ def test_a_proxys_absolute_target_is_understood() -> None:
 
 def unread(server: ByHand) -> int:
     """Bytes of answers that wait in the server for their clients to read."""
-    assert server.http._server is not None
-    transports = [connection.transport for connection in server.http._server.connections]
+    assert server.http._others is not None
+    transports = [connection.transport for connection in server.http._others.connections]
     return max((t.get_write_buffer_size() for t in transports if t is not None), default=0)
 
 

@@ -318,9 +318,9 @@ CODEC = PlainBinary(TensorFlowServingRest())
     ("told", "taken"),
     [
         (exchange(ONE, content_type=RAW), True),
-        (exchange(b"", content_type=RAW), False),
-        (exchange(b'{"instances": [1.0', content_type=RAW), False),
-        (exchange(b"{}", content_type=RAW), True),
+        # By the head alone: what the body is, is told when it is read.
+        (exchange(b"", content_type=RAW), True),
+        (exchange(ONE_JSON, content_type=RAW), True),
         (exchange(accept=NPY), True),
         (exchange(content_type=JSON, accept=JSON), False),
         (exchange(ONE, content_type=RAW, method="OPTIONS"), False),
