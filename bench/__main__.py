@@ -6,8 +6,8 @@ from typing import Final
 import click
 
 COMMANDS: Final = (
-    *("call", "codec", "device", "echo", "fairness", "lengths", "livez", "load", "many"),
-    *("submit", "switch"),
+    *("call", "codec", "compare", "connections", "device", "echo", "fairness", "growth"),
+    *("lengths", "livez", "load", "many", "pieces", "rates", "submit", "switch"),
 )
 """Modules of this package, each with a `command`."""
 

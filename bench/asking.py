@@ -5,8 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from bench.client import Answer, Client, parse_head
+from bench.client import Answer, Client
 from bench.target import Target
+from server.load.answers import parse_head
 
 RETRY: Final = 0.2
 """Seconds before a client connects again."""

@@ -213,7 +213,8 @@ def command(
     URL is where to POST; it must be on this machine. The default asks the digits model that comes
     with the server. Each client sends its next request when it has its answer (a closed loop): so a
     server that stalls gets fewer requests meanwhile, and percentiles tell little of the stall. Look
-    at the maximum. Ctrl-C shows what was measured so far. Exit status 1 if any request failed.
+    at the maximum, or use `rates`, which is an open loop. Ctrl-C shows what was measured so far.
+    Exit status 1 if any request failed.
     """
     try:
         target = Target.of(url)

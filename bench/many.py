@@ -1,13 +1,14 @@
 """Many models in one server: what each of them costs, beside a server that has but one."""
 
 import asyncio
+import contextlib
 import itertools
 import pathlib
 import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import click
@@ -122,27 +123,43 @@ def command(
 
 def _measure(count: int, path: pathlib.Path, body: bytes, clients: int, seconds: float) -> Outcome:
     """Start a server with so many models, and ask it."""
-    names = [f"m{number:03}" for number in range(count)]
-    arguments = ["server", "--port", "0", "--log-level", "warning"]
-    for name in names:
-        arguments += ["--model", f"{name}={path}"]
     began = time.perf_counter()
-    with running(f"{count} models", arguments, START_LIMIT) as server:
+    with serving(count, path) as server:
         ready = time.perf_counter() - began
         memory = server.memory()
         idle = _idle(server, seconds)
         metrics = _took(server, "GET", "/metrics")
         index = _took(server, "POST", "/v2/repository/index", b"{}")
-        targets = [Target.of(server.url(f"/v1/models/{name}:predict")) for name in names]
+        targets = addresses(server, count)
+        requests = [target.post(body) for target in targets]
         turns = itertools.cycle(range(count))
-        lone, p50s = uvloop.run(_load(targets, body, 1, seconds, lambda: next(turns)))
+        lone, p50s = uvloop.run(load(targets[0], requests, 1, seconds, lambda: next(turns)))
         chance = random.Random(SEED)
         busy, _ = uvloop.run(
-            _load(targets, body, clients, seconds, lambda: chance.randrange(count))
+            load(targets[0], requests, clients, seconds, lambda: chance.randrange(count))
         )
     return Outcome(
         count, ready, memory, idle, metrics, index, lone, busy, busy.good / seconds, p50s
     )
+
+
+@contextlib.contextmanager
+def serving(count: int, path: pathlib.Path) -> Iterator[Server]:
+    """A server of so many models, all of them the one at `path`. ClickException."""
+    arguments = ["server", "--port", "0", "--log-level", "warning"]
+    for name in _names(count):
+        arguments += ["--model", f"{name}={path}"]
+    with running(f"{count} models", arguments, START_LIMIT) as server:
+        yield server
+
+
+def addresses(server: Server, count: int) -> list[Target]:
+    """Where to ask each of the models of such a server."""
+    return [Target.of(server.url(f"/v1/models/{name}:predict")) for name in _names(count)]
+
+
+def _names(count: int) -> list[str]:
+    return [f"m{number:03}" for number in range(count)]
 
 
 def _idle(server: Server, seconds: float) -> float:
@@ -165,15 +182,15 @@ def _took(server: Server, method: str, path: str, body: bytes | None = None) -> 
 
 
 class _Counts:
-    """Answers of one load: all of them, and the seconds that each model took."""
+    """Answers of one load: all of them, and the seconds that each request took."""
 
-    def __init__(self, models: int) -> None:
+    def __init__(self, requests: int) -> None:
         self.tally = Tally()
-        self.seconds: list[list[float]] = [[] for _ in range(models)]
+        self.seconds: list[list[float]] = [[] for _ in range(requests)]
 
 
 class _Client(Asker):
-    """Asks the model that `choose` names."""
+    """Asks what `choose` names."""
 
     def __init__(
         self, counts: _Counts, target: Target, requests: Sequence[bytes], choose: Callable[[], int]
@@ -196,18 +213,27 @@ class _Client(Asker):
         self.counts.tally.failures[why] += 1
 
 
-async def _load(
-    targets: Sequence[Target], body: bytes, clients: int, seconds: float, choose: Callable[[], int]
+async def load(
+    target: Target,
+    requests: Sequence[bytes],
+    clients: int,
+    seconds: float,
+    choose: Callable[[], int],
+    *,
+    warmup: float = WARMUP,
 ) -> tuple[Tally, list[float]]:
-    """What a load came to, and the p50 of each model in milliseconds."""
-    requests = [target.post(body) for target in targets]
-    counts = _Counts(len(targets))
-    askers = [_Client(counts, targets[0], requests, choose) for _ in range(clients)]
+    """Ask what `choose` names, all clients at a time; answers that come after the end count.
+
+    Returns all answers, and the p50 of each request in milliseconds.
+    """
+    counts = _Counts(len(requests))
+    askers = [_Client(counts, target, requests, choose) for _ in range(clients)]
     async with Crowd(askers):
-        await asyncio.sleep(WARMUP)
-        counts = _Counts(len(targets))
-        for asker in askers:
-            asker.counts = counts
+        if warmup:
+            await asyncio.sleep(warmup)
+            counts = _Counts(len(requests))
+            for asker in askers:
+                asker.counts = counts
         await asyncio.sleep(seconds)
     return counts.tally, [statistics.median(each) * 1000 for each in counts.seconds if each]
 

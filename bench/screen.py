@@ -25,8 +25,11 @@ def screen() -> Console:
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
 
 
-def steps() -> Progress:
-    """A bar of so many steps, on standard error; silent unless that is a terminal."""
+def steps(*, live: bool = True) -> Progress:
+    """A bar of so many steps, on standard error; silent unless that is a terminal.
+
+    Unless it is `live` it is drawn by `refresh` only: no thread of its own gets in the way.
+    """
     console = Console(stderr=True)
     return Progress(
         BarColumn(),
@@ -38,6 +41,7 @@ def steps() -> Progress:
         console=console,
         disable=not console.is_terminal,
         transient=True,
+        auto_refresh=live,
     )
 
 

@@ -18,6 +18,7 @@ from typing import Final
 
 import click
 
+from bench.family import Family
 from bench.record import ROOT
 
 START_LIMIT: Final = 120.0
@@ -29,7 +30,6 @@ PAUSE: Final = 0.05
 
 URL: Final = re.compile(r"http://127\.0\.0\.1:(\d+)")
 
-TICKS: Final = os.sysconf("SC_CLK_TCK")
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 SHOWN_OF_LOG: Final = 3000
@@ -61,7 +61,7 @@ class Server:
 
     def cpu(self) -> float:
         """Seconds of CPU it has used so far, with the processes below it, to a hundredth."""
-        return sum(seconds for _, seconds in _tree(self._pid))
+        return Family(self._pid).cpu()
 
     def memory(self) -> float:
         """Megabytes of it that are resident now, without the processes below it."""
@@ -124,24 +124,3 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _tree(root: int) -> list[tuple[int, float]]:
-    """A process and all below it, each with its seconds of CPU."""
-    parents: dict[int, int] = {}
-    used: dict[int, float] = {}
-    for file in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            # The name, in brackets, may contain anything.
-            fields = file.read_text().rpartition(")")[2].split()
-            pid = int(file.parent.name)
-            parents[pid] = int(fields[1])
-            used[pid] = (int(fields[11]) + int(fields[12])) / TICKS
-    return [(pid, seconds) for pid, seconds in used.items() if root in _line(pid, parents)]
-
-
-def _line(pid: int, parents: dict[int, int]) -> Iterator[int]:
-    """A process and those above it."""
-    while pid:
-        yield pid
-        pid = parents.get(pid, 0)

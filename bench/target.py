@@ -42,11 +42,11 @@ class Target(NamedTuple):
     def __str__(self) -> str:
         return f"http://{self.authority}{self.path}"
 
-    def post(self, body: bytes) -> bytes:
-        """A whole request with a JSON body."""
+    def post(self, body: bytes, content_type: str = "application/json") -> bytes:
+        """A whole request with a body, JSON unless it says something else."""
         head = (
             f"POST {self.path} HTTP/1.1\r\nHost: {self.authority}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
 

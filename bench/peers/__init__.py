@@ -1,0 +1,1 @@
+"""Other servers of the same models, each set up as its own documentation recommends."""

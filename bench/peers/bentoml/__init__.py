@@ -1,0 +1,1 @@
+"""BentoML: a service with a batchable API."""

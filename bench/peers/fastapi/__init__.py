@@ -1,0 +1,1 @@
+"""FastAPI without batching, on uvicorn: what most tutorials show."""

@@ -1,0 +1,1 @@
+"""LitServe: batches collected by its worker process."""

@@ -1,0 +1,1 @@
+"""MLServer: a custom runtime with adaptive batching."""

@@ -1,0 +1,1 @@
+"""mosec: an HTTP front in Rust, a worker process in Python."""

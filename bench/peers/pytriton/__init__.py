@@ -1,0 +1,1 @@
+"""PyTriton: Triton, whose HTTP front is C++, with a model in Python."""

@@ -1,0 +1,1 @@
+"""Ray Serve in its high-throughput mode, with HAProxy in front."""
