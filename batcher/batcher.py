@@ -101,7 +101,6 @@ class Batcher(Dispatcher[T, R]):
         "_cancelled",
         "_cost",
         "_is_plain",
-        "_least_urgent",
         "_max_queue_size",
         "_refused",
         "_thread",
@@ -158,7 +157,6 @@ class Batcher(Dispatcher[T, R]):
         self._max_queue_size = limits.max_queue_size
         self._thread = 0
         self._accepted = self._cancelled = self._refused = 0
-        self._least_urgent = 0
 
     async def __aenter__(self) -> Self:
         """Bind to the running event loop; start the thread and the batching coroutine."""
@@ -352,7 +350,6 @@ class Batcher(Dispatcher[T, R]):
             for item in items:
                 self._cost.check(item)
         self._check_admission(rows, demand)
-        self._least_urgent = max(self._least_urgent, demand.priority)
         arrival = self._clock()
         requests: list[Request[T, R]] = []
         for item, size in zip(items, rows, strict=True):
@@ -415,11 +412,11 @@ class Batcher(Dispatcher[T, R]):
         try:
             check_wait(load.wait_behind(load.queued), run_time, demand.timeout, self._limits)
         except QueueFull:
-            # Not all who wait may go first; but to count them takes a look at each.
+            # Not all who wait may go first.
             deadline = None if demand.timeout is None else self._clock() + demand.timeout
-            if self._deadlines.is_latest(deadline) and demand.priority >= self._least_urgent:
-                raise
             ahead = self._queue.rows_ahead(demand.priority, deadline)
+            if ahead == load.queued:
+                raise
             check_wait(load.wait_behind(ahead), run_time, demand.timeout, self._limits)
 
     def _give_up(self, request: Request[T, R]) -> None:
@@ -428,6 +425,7 @@ class Batcher(Dispatcher[T, R]):
         # One that has its exception already is not cancelled by this, but counts as looked at.
         if future.cancel() or future.cancelled():
             self._cancelled += 1
+            self._deadlines.discard([request])
             self._queue.abandon(request)
             if self._state is State.DRAINING:
                 self._wake()  # It may have been the last one.

@@ -333,6 +333,7 @@ class Dispatcher(Generic[T, R]):
                 future.set_exception(raisable(result))
             else:
                 future.set_result(result)
+        self._deadlines.discard(requests)
         self._failed += failed
         self._answered += len(requests) - failed - abandoned
         self._tell_observer(run, failed, abandoned)
@@ -350,6 +351,7 @@ class Dispatcher(Generic[T, R]):
         """Tell a caller that still waits."""
         if not request.future.done():
             self._failed += 1
+            self._deadlines.discard([request])
             request.future.set_exception(error)
 
     def _set_timer(self, until: float | None) -> None:
@@ -384,6 +386,7 @@ class Dispatcher(Generic[T, R]):
             DeadlineExceeded(f"the request was not answered within its {timeout:.3g} s")
         )
         self._expired += 1
+        self._deadlines.discard([request])
         self._queue.abandon(request)
 
     # ---------------------------------------------------------------------------------- health

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Hashable, Iterator
 from typing import Generic
 
+from batcher.ahead import Ahead
 from batcher.ranks import SWEEP_AT_LEAST, Rank, claim
 from batcher.request import R, Request, Run, T
 from batcher.taking import NO_TERMS, Taking, Terms
@@ -59,13 +60,6 @@ class Lane(Generic[T, R]):
             if oldest is not None:
                 yield (*claim(oldest, rank.priority, ageing), rank)
 
-    def rows_ahead(self, priority: int, deadline: float | None) -> int:
-        """Rows that go before a request of this priority and deadline that comes now."""
-        ahead = sum([r.size for r in self.requests if r.place is self]) if priority >= 0 else 0
-        for rank in (self.ranks or {}).values():
-            ahead += rank.rows_ahead(priority, deadline)
-        return ahead
-
     def earliest_deadline(self) -> float | None:
         """The first deadline of those who wait here, None if nobody has one."""
         ranks = (self.ranks or {}).values()
@@ -93,6 +87,7 @@ class RequestQueue(Generic[T, R]):
 
     __slots__ = (
         "_ageing",
+        "_ahead",
         "_claims",
         "_full",
         "_heads",
@@ -107,6 +102,7 @@ class RequestQueue(Generic[T, R]):
         self.nbytes = 0
         self.max_batch_size = max_batch_size
         self._ageing = ageing
+        self._ahead = Ahead()
         self._lanes: dict[Hashable, Lane[T, R]] = {}
         # (number of the head, lane): an entry may name a head that has left; `oldest` mends it.
         self._heads: list[tuple[int, Lane[T, R]]] = []
@@ -139,6 +135,7 @@ class RequestQueue(Generic[T, R]):
         request.place = lane
         self.nbytes += request.nbytes
         lane.rank(request.priority).add(request)
+        self._ahead.add(request)
         self.rows += request.size
         lane.rows += request.size
         if lane.rows >= self.max_batch_size:
@@ -160,6 +157,9 @@ class RequestQueue(Generic[T, R]):
             if lane.dead > max(SWEEP_AT_LEAST, len(lane.requests) // 2):
                 lane.requests = deque(r for r in lane.requests if r.place is lane)
                 lane.dead = 0
+        else:
+            lane.rank(request.priority).leave(request)
+            self._ahead.remove(request)
         self._settle(lane)
 
     def oldest(self) -> Lane[T, R] | None:
@@ -226,6 +226,9 @@ class RequestQueue(Generic[T, R]):
             taking.take()
             late = taking.late
             rows = sum([request.size for request in taking.left])
+            for request in taking.left:
+                if request.priority or request.deadline is not None:
+                    self._ahead.remove(request)
             self.nbytes -= sum([request.nbytes for request in taking.left])
         lane.rows -= rows
         self.rows -= rows
@@ -278,6 +281,7 @@ class RequestQueue(Generic[T, R]):
         self._heads.clear()
         self._full.clear()
         self._claims = None
+        self._ahead.clear()
         self.rows = self.nbytes = 0
 
     def set_max_batch_size(self, max_batch_size: int) -> None:
@@ -288,20 +292,15 @@ class RequestQueue(Generic[T, R]):
 
     def rows_ahead(self, priority: int, deadline: float | None) -> int:
         """Rows that go before a request that came now, if nobody came after it."""
-        ahead = 0
-        for lane in self._lanes.values():
-            if lane.ranks is None:
-                ahead += lane.rows if priority >= 0 else 0
-            else:
-                ahead += lane.rows_ahead(priority, deadline)
-        return ahead
+        ahead = self._ahead.count(priority, deadline)
+        plain = self.rows - self._ahead.rows
+        return ahead + plain if priority >= 0 else ahead
 
     def __len__(self) -> int:
         """How many requests wait."""
         lanes = self._lanes.values()
         plain = sum(len(lane.requests) - lane.dead for lane in lanes)
-        ranks = [rank for lane in lanes for rank in (lane.ranks or {}).values()]
-        return plain + sum(1 for rank in ranks for _ in rank.members())
+        return plain + sum(len(rank) for lane in lanes for rank in (lane.ranks or {}).values())
 
     def _new_lane(self, request: Request[T, R], bucket: Hashable) -> Lane[T, R]:
         lane = self._lanes[bucket] = Lane(bucket)

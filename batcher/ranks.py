@@ -10,13 +10,13 @@ The order
   seconds, so that those with deadlines do not pass it for ever.
 - Requests with neither stay in the plain FIFO of their lane: what nobody uses costs nothing.
 
-Whoever leaves a rank is only marked (`place`), skipped when it comes to a head, and swept when the
-rank has grown to twice what it was. So everything is O(log requests) amortised, and O(ranks) for
-each request that is taken: priorities are meant to be few.
+Whoever leaves a rank is let go of at once; its deadline alone stays behind, is skipped when it
+comes up, and swept when those of the gone outnumber the others. So everything is O(log requests)
+amortised, and O(ranks) for each request that is taken: priorities are meant to be few.
 """
 
 import heapq
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Generic
 
@@ -32,30 +32,40 @@ SWEEP_AT_LEAST: Final = 64
 class Rank(Generic[T, R]):
     """The requests of one priority in a lane; those of 0 without a deadline wait in the lane."""
 
-    __slots__ = ("_arrivals", "_dated", "_lane", "_sweep_at", "_undated", "priority")
+    __slots__ = ("_dated", "_deadlines", "_lane", "_undated", "priority")
 
     def __init__(self, lane: "Lane[T, R]", priority: int) -> None:
         self.priority: Final = priority
         self._lane = lane
-        self._undated: deque[Request[T, R]] = deque()
-        # By deadline, and by arrival.
-        self._dated: list[tuple[float, int, Request[T, R]]] = []
-        self._arrivals: deque[Request[T, R]] = deque()
-        self._sweep_at = SWEEP_AT_LEAST
+        # By number, which is by arrival. A plain dict looks for its first one past all that left.
+        self._undated: OrderedDict[int, Request[T, R]] = OrderedDict()
+        self._dated: OrderedDict[int, Request[T, R]] = OrderedDict()
+        # A heap of (deadline, number).
+        self._deadlines: list[tuple[float, int]] = []
 
     def add(self, request: Request[T, R]) -> None:
         """Take in a request that has a deadline, or another priority than 0."""
         if request.deadline is None:
-            self._undated.append(request)
+            self._undated[request.number] = request
         else:
-            heapq.heappush(self._dated, (request.deadline, request.number, request))
-            self._arrivals.append(request)
-        if len(self._undated) + len(self._arrivals) > self._sweep_at:
-            self._sweep()
+            self._dated[request.number] = request
+            heapq.heappush(self._deadlines, (request.deadline, request.number))
+
+    def leave(self, request: Request[T, R]) -> None:
+        """Let go of a request that was added."""
+        if request.deadline is None:
+            del self._undated[request.number]
+            return
+        dated = self._dated
+        del dated[request.number]
+        gone = len(self._deadlines) - len(dated)
+        if gone > max(SWEEP_AT_LEAST, len(dated)):
+            self._deadlines = [entry for entry in self._deadlines if entry[1] in dated]
+            heapq.heapify(self._deadlines)
 
     def oldest(self) -> Request[T, R] | None:
         """The request that has waited longest, None when nobody waits."""
-        undated, dated = self._first_undated(), self._first_of(self._arrivals)
+        undated, dated = self._first_undated(), next(iter(self._dated.values()), None)
         if undated is None or dated is None:
             return undated or dated
         return undated if undated.number < dated.number else dated
@@ -72,51 +82,29 @@ class Rank(Generic[T, R]):
         earliest = self._earliest()
         return None if earliest is None else earliest.deadline
 
-    def rows_ahead(self, priority: int, deadline: float | None) -> int:
-        """Rows in here, besides the plain ones, that go before a request that comes now.
-
-        Whoever is as urgent goes first if it has no deadline, or an earlier one.
-        """
-        if self.priority > priority:
-            return 0
-        return sum(
-            request.size
-            for request in self.members()
-            if self.priority < priority
-            or deadline is None
-            or request.deadline is None
-            or request.deadline <= deadline
-        )
-
     def members(self) -> Iterator[Request[T, R]]:
         """Everybody in here, but not those in the plain FIFO of the lane."""
-        lane = self._lane
-        yield from (r for r in (*self._undated, *self._arrivals) if r.place is lane)
+        yield from self._undated.values()
+        yield from self._dated.values()
+
+    def __len__(self) -> int:
+        """How many `members` there are."""
+        return len(self._undated) + len(self._dated)
 
     def _first_undated(self) -> Request[T, R] | None:
         if self.priority == 0:
             self._lane.drop_dead_heads()
             return self._lane.requests[0] if self._lane.requests else None
-        return self._first_of(self._undated)
-
-    def _first_of(self, requests: deque[Request[T, R]]) -> Request[T, R] | None:
-        while requests and requests[0].place is not self._lane:
-            requests.popleft()
-        return requests[0] if requests else None
+        return next(iter(self._undated.values()), None)
 
     def _earliest(self) -> Request[T, R] | None:
-        heap = self._dated
-        while heap and heap[0][2].place is not self._lane:
+        heap, dated = self._deadlines, self._dated
+        while heap:
+            request = dated.get(heap[0][1])
+            if request is not None:
+                return request
             heapq.heappop(heap)
-        return heap[0][2] if heap else None
-
-    def _sweep(self) -> None:
-        lane = self._lane
-        self._undated = deque(r for r in self._undated if r.place is lane)
-        self._arrivals = deque(r for r in self._arrivals if r.place is lane)
-        self._dated = [entry for entry in self._dated if entry[2].place is lane]
-        heapq.heapify(self._dated)
-        self._sweep_at = SWEEP_AT_LEAST + 2 * (len(self._undated) + len(self._arrivals))
+        return None
 
 
 def claim(oldest: Request[T, R], priority: int, ageing: float) -> tuple[float, int]:

@@ -106,9 +106,11 @@ class Taking(Generic[T, R]):
         return min(waiting)[2] if waiting else None
 
     def _remove(self, request: Request[T, R]) -> None:
-        requests = self._lane.requests
-        if requests and requests[0] is request:
-            requests.popleft()
+        lane = self._lane
+        if lane.requests and lane.requests[0] is request:
+            lane.requests.popleft()
+        else:
+            lane.rank(request.priority).leave(request)
         request.place = None
         self.left.append(request)
 

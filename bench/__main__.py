@@ -6,7 +6,7 @@ from typing import Final
 import click
 
 COMMANDS: Final = (
-    *("call", "codec", "compare", "connections", "device", "echo", "fairness", "growth"),
+    *("call", "ceiling", "codec", "compare", "connections", "device", "echo", "fairness", "growth"),
     *("lengths", "livez", "load", "many", "pieces", "rates", "submit", "switch"),
 )
 """Modules of this package, each with a `command`."""

@@ -191,13 +191,13 @@ class Front:
         began = time.perf_counter()
         wishes = Wishes.of(exchange) if entrance is None else entrance.wishes
         # What is small is not worth a coroutine of its own, here and below.
-        if protocol.parsed_size(exchange) <= LARGE and not exchange.encoding:
+        if protocol.parsed_size(operation, exchange) <= LARGE and not exchange.encoding:
             request = protocol.decode(operation, exchange, self._repository.find)
             endpoint = self._repository.endpoint(request.model)
         else:
             request, endpoint = await self._decode_large(protocol, operation, exchange)
         decoded = time.perf_counter()
-        if wishes is not NOTHING:
+        if wishes is not NOTHING or request.timeout is not None:
             wishes.apply(request, decoded - began)
         try:
             response = await endpoint.infer(request)

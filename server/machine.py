@@ -1,4 +1,4 @@
-"""What this process may use of the machine: CPUs, and whether there is a GPU. Any thread.
+"""What this process may use of the machine: CPUs, files, and whether there is a GPU. Any thread.
 
 A container limits the CPUs in one of two ways: it names those to run on (affinity), or it gives a
 share of the time of all (a quota of its control group, `cpu.max`). Frameworks look at the first at
@@ -7,7 +7,10 @@ best, and would start more threads than can run.
 
 import math
 import os
+import resource
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +29,18 @@ def cpus() -> int:
     """CPUs that this process may use: by affinity, and by whole ones of its quota; at least 1."""
     allowed = len(os.sched_getaffinity(0))
     return max(1, math.floor(min(allowed, quota(CONTROL_GROUPS, OWN_GROUPS))))
+
+
+def open_files() -> int:
+    """Have as many files open as the system lets us, each connection being one; how many.
+
+    What programs get without asking, the soft limit, is 1,024 for the sake of an old system call.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # Systems have limits of their own to "unlimited".
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else sys.maxsize
 
 
 def quota(mounted: Path, own: Path) -> float:

@@ -7,6 +7,7 @@ One leniency, which the quick start of TensorFlow Serving needs: trailing dimens
 signature declares as 1 and a request leaves out are added on the way in, removed on the way out.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
@@ -40,7 +41,8 @@ class TensorSpec:
     `dtype` is TensorFlow's name for it ("float32", "bool", "string"); None in `shape` is a
     dimension of any size, and a `shape` of None has any rank. `numpy_dtype` is what its arrays
     have; object for strings (bytes) and for what NumPy has no name for. `row_shape` is the shape
-    of every row, None if rows differ in shape or there is no batch dimension. `tensor_name` is
+    of every row, None if rows differ in shape or there is no batch dimension; `row_nbytes` is what
+    a row takes, 0 where that is not known either, as of strings. `tensor_name` is
     what the model itself calls it ("serving_default_x:0"), "" where models have no such names.
     """
 
@@ -50,12 +52,16 @@ class TensorSpec:
     tensor_name: str = ""
     numpy_dtype: np.dtype[Any] = field(init=False)
     row_shape: tuple[int, ...] | None = field(init=False)
+    row_nbytes: int = field(init=False)
 
     def __post_init__(self) -> None:
         numpy_name = self.dtype if self.dtype in NUMPY_DTYPES else "object"
         object.__setattr__(self, "numpy_dtype", np.dtype(numpy_name))
         sizes = self.shape[1:] if self.shape and self.has_batch_dimension else (None,)
         object.__setattr__(self, "row_shape", None if None in sizes else sizes)
+        elements = 0 if self.row_shape is None else math.prod(self.row_shape)
+        fixed = 0 if self.numpy_dtype.hasobject else self.numpy_dtype.itemsize
+        object.__setattr__(self, "row_nbytes", elements * fixed)
 
     @property
     def has_batch_dimension(self) -> bool:

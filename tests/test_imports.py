@@ -191,7 +191,7 @@ ALLOWED: dict[str, str] = {
     ),
     "server.cli.*": (
         "click server.cli.* server.config server.configuration.* server.errors server.lifecycle"
-        " server.logs server.tokens structlog uvloop"
+        " server.logs server.machine server.tokens structlog uvloop"
     ),
     # Beside the server: load on one that runs.
     "server.load": "server.load.*",

@@ -10,7 +10,7 @@ from bench.compare.environment import Unavailable, timed_programs
 from bench.compare.match import Failure, Match, Plan, plain, play
 from bench.compare.peers import FORMATS, OURS, SERVERS, Peer
 from bench.compare.rows import SHAPES
-from bench.compare.tables import show_best, show_failures, show_match, show_offers
+from bench.compare.tables import show_best, show_failures, show_match
 from bench.options import cache_option, json_option
 from bench.peers import settings
 from bench.record import write_json
@@ -111,8 +111,6 @@ def command(
         match = play(plan, model, clients or CLIENTS_OF.get(model, CLIENTS))
         match.failures += unavailable
         show_match(match, plan.formats, [peer.name for peer in peers])
-        if open_loop:
-            show_offers(match)
         matches.append(match)
         if json_file is not None:
             # After each model: all of them take an hour.

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from rich.progress import Progress
 
 from bench.compare.contender import Contender
+from bench.compare.environment import Unavailable
 from bench.compare.peers import JSON
 from bench.compare.results import Result
 from bench.spread import Spread
@@ -95,9 +96,19 @@ def run_offers(
                     with one.turn(f"round {number + 1}, {told}"):
                         one.check(JSON)
                         result = one.offer(JSON, rate=rate, seconds=seconds, seed=number)
+                        _check(result)
                         yield _offer(one.peer.name, share, number, result)
                 progress.advance(bar)
     progress.remove_task(bar)
+
+
+def _check(result: load.Result) -> None:
+    """Latencies of nothing but failures say nothing. Unavailable."""
+    if not result.good:
+        happened = result.statuses.most_common(1) or result.failures.most_common(1)
+        what = happened[0][0] if happened else "nothing was due"
+        msg = f"no good answer in the open loop: {what}"
+        raise Unavailable(msg)
 
 
 def _offer(server: str, share: float, number: int, result: load.Result) -> Offer:

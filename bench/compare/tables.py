@@ -49,6 +49,8 @@ def show_match(match: Match, formats: Sequence[str], peers: Sequence[str]) -> No
         for standing in match.standings
     ]
     show_table(f"{match.model}, beside the load", STANDINGS, [rows])
+    if match.offers:
+        _show_offers(match)
     show_failures(match.failures)
 
 
@@ -60,7 +62,7 @@ def show_failures(failures: Sequence[Failure]) -> None:
         )
 
 
-def show_offers(match: Match) -> None:
+def _show_offers(match: Match) -> None:
     """Latency at offered rates."""
     groups: dict[str, list[list[str]]] = {}
     for point in match.points():

@@ -125,14 +125,17 @@ class HttpConnection(asyncio.Protocol):
         self._missing -= len(data)
         if self._missing > 0:
             return
-        parts, begin = self._forget_parts(), -head.length
+        parts = self._forget_parts()
         if self._missing < 0:
-            self._hand_over(b"".join(parts))
-        else:
-            # The head is left out before the parts are joined: one copy of a large body, not two.
-            begin += sum([len(part) for part in parts])
-            parts[0] = parts[0][begin:]
-            self._ask(head, b"".join(parts))
+            if not self._ends:
+                self._hand_over(b"".join(parts))
+                return
+            # No answer comes after this one, whatever is asked.
+            parts[-1] = parts[-1][: self._missing]
+        # The head is left out before the parts are joined: one copy of a large body, not two.
+        begin = sum([len(part) for part in parts]) - head.length
+        parts[0] = parts[0][begin:]
+        self._ask(head, b"".join(parts))
 
     def _forget_parts(self) -> list[bytes]:
         if self._stall is not None:
@@ -170,6 +173,7 @@ class HttpConnection(asyncio.Protocol):
             self._answer(end.value)
         except asyncio.CancelledError:
             self._coroutine = self._awaited = None
+            self.abort()
         except Exception:
             self.abort()
             raise
@@ -182,6 +186,7 @@ class HttpConnection(asyncio.Protocol):
     def _end_task(self, task: "asyncio.Task[Answer]") -> None:
         self._task = None
         if task.cancelled():
+            self.abort()
             return
         if task.exception() is not None:
             self.abort()

@@ -1,4 +1,4 @@
-"""Warnings of doors left open. Main thread."""
+"""Warnings of doors that are left open, or narrow. Main thread."""
 
 import ipaddress
 import stat
@@ -11,6 +11,9 @@ import structlog
 from server.config import Config
 
 log: Final = structlog.get_logger("server.cli")
+
+FEW_FILES: Final = 4096
+"""Files that may be open, below which an operator is told."""
 
 
 def read_by_all(files: Iterable[Path]) -> list[Path]:
@@ -36,3 +39,9 @@ def _is_this_machine(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def warn_of_few_files(files: int) -> None:
+    """Of connections there can be no more than of open files, of which each is one."""
+    if files < FEW_FILES:
+        log.warning("few connections can be open at once: raise `ulimit -Hn`", files=files)

@@ -13,7 +13,7 @@ import click
 import structlog
 import uvloop
 
-from server.cli.doors import read_by_all, warn_of_open_doors
+from server.cli.doors import read_by_all, warn_of_few_files, warn_of_open_doors
 from server.cli.options import options, typed
 from server.cli.rereading import reread_forever
 from server.config import Config
@@ -22,6 +22,7 @@ from server.configuration.configure import configure
 from server.configuration.show import show
 from server.configuration.tfserving_flags import Flags, split
 from server.logs import start_logging
+from server.machine import open_files
 
 log = structlog.get_logger("server.cli")
 
@@ -77,6 +78,7 @@ def serve(flags: Flags, /, *, print_config: bool, **given: Any) -> None:
     start_logging(configuration.config.log_level)
     for note in configuration.notes:
         log.warning(note)
+    warn_of_few_files(open_files())
     announce = functools.partial(_announce, configuration.config, exposed)
     uvloop.run(_serve_until_signal(configuration.config, announce, lambda: read().config))
 

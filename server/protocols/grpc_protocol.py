@@ -69,7 +69,7 @@ class GrpcProtocol:
         """Ask the method."""
         return self.methods[exchange.target.rpartition("/")[2]](exchange)
 
-    def parsed_size(self, exchange: Exchange) -> int:
+    def parsed_size(self, operation: Infer, exchange: Exchange) -> int:
         """The whole body, in bytes of JSON that would take as long."""
         return len(exchange.body) // CHEAPER
 

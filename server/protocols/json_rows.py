@@ -15,7 +15,7 @@ Whatever is not as simple, and every mistake, is left to those who read and tell
 import functools
 import math
 import threading
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import simdjson
@@ -48,7 +48,8 @@ def read_rows(body: bytes, spec: TensorSpec) -> Array | None:
     if spec.row_shape is None or len(body) >= LARGE:
         return None
     try:
-        values = _parsers.parser.parse(body)[KEY]
+        parsed: Any = _parsers.parser.parse(body)
+        values = parsed[KEY]
         rows, numbers = len(values), values.as_buffer(of_type="d")
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         return None

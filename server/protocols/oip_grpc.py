@@ -8,7 +8,6 @@ fit their type are refused. Not here: shared memory, sequences, streams.
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from server.errors import Unimplemented
@@ -28,16 +27,6 @@ _HEAD: Final = 4096
 """Bytes of a request that tell what it is made of, unless its names are very long."""
 
 
-@dataclass(frozen=True, slots=True)
-class InferOfMessage(Infer):
-    """An inference whose body is parsed already: nothing else tells which model it is for.
-
-    protobuf holds the interpreter while it parses, so that another thread would not help.
-    """
-
-    message: Any = None
-
-
 class OipGrpc(GrpcProtocol):
     """The codecs."""
 
@@ -52,16 +41,15 @@ class OipGrpc(GrpcProtocol):
             for answer in [message(f"inference.{method}Response")]
         }
 
-    def parsed_size(self, exchange: Exchange) -> int:
+    def parsed_size(self, operation: Infer, exchange: Exchange) -> int:
         """All of it, if there are strings to cut out one by one."""
         if exchange.body.find(b"BYTES", 0, _HEAD) >= 0:
             return len(exchange.body)
-        return super().parsed_size(exchange)
+        return super().parsed_size(operation, exchange)
 
     def decode(self, operation: Infer, exchange: Exchange, find: FindModel) -> InferenceRequest:
         """Make arrays; whether there is such a model is told first, as Triton does."""
-        assert isinstance(operation, InferOfMessage)
-        return read(operation.message, find(operation.address))
+        return read(operation.note, find(operation.address))
 
     def printed_size(self, request: InferenceRequest, response: InferenceResponse) -> int:
         """Strings, which are written one by one."""
@@ -78,8 +66,10 @@ class OipGrpc(GrpcProtocol):
 
 
 def _infer(exchange: Exchange) -> Operation:
+    # Parsed here, as nothing else tells the model. protobuf holds the interpreter meanwhile: on
+    # another thread it would be no better.
     asked = parse(_ModelInferRequest, exchange.body)
-    return InferOfMessage(calls.address_of(asked.model_name, asked.model_version), "", asked)
+    return Infer(calls.address_of(asked.model_name, asked.model_version), note=asked)
 
 
 def _refuse_stream(_: Exchange) -> Operation:

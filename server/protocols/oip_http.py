@@ -72,7 +72,7 @@ class OipHttp:
 
         return Call(run, address.name, admin=route.admin, is_open=route.is_open)
 
-    def parsed_size(self, exchange: Exchange) -> int:
+    def parsed_size(self, operation: Infer, exchange: Exchange) -> int:
         """The JSON; and all of it, if there are strings to cut out of the rest."""
         try:
             length = json_length(exchange)

@@ -19,11 +19,14 @@ elements come back with `X-Tensor-Dtype` and `X-Tensor-Shape`. Errors are Tensor
 so is everything else.
 """
 
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from server.errors import DecodeError, InvalidArgument, ServingError
 from server.exchange import JSON, Answer, Exchange
@@ -32,8 +35,8 @@ from server.protocols import plain_binary_paths
 from server.protocols.media_types import BINARY, NPY, NPZ, RAW, ZIP, negotiate
 from server.protocols.npy import from_elements, read_npy, read_npz, write_npy, write_npz
 from server.protocols.protocol import Infer, Operation, Protocol
-from server.protocols.tfserving_inputs import COLUMNS, ROWS, find_signature
-from server.signature import Array, Signature, Tensors, TensorSpec, names_text
+from server.protocols.tfserving_inputs import COLUMNS, ROWS
+from server.signature import DEFAULT_SIGNATURE, Array, Signature, Tensors, TensorSpec, names_text
 
 SIGNATURE_NAME: Final = "X-Signature-Name"
 DTYPE: Final = "X-Tensor-Dtype"
@@ -48,6 +51,14 @@ _NO_TENSOR: Final = re.compile(rb'\Z|(?:\xef\xbb\xbf)?\s*\{\s*"[^"]{0,64}"\s*:')
 
 _HIGHEST_RATIO: Final = 1032
 """How many bytes one of a deflated body can become."""
+
+
+class Forms(NamedTuple):
+    """What a head says: what the body is, what the answer is wanted in, and which signature."""
+
+    sent: str
+    wanted: str
+    signature_name: str
 
 
 class Reply(NamedTuple):
@@ -82,25 +93,30 @@ class PlainBinary:
         return self._json.takes(exchange) and (sent != JSON or wanted in BINARY)
 
     def route(self, exchange: Exchange) -> Operation:
-        """As TensorFlow Serving's."""
-        return self._json.route(exchange)
+        """As TensorFlow Serving's; the forms of body and answer are noted."""
+        operation = self._json.route(exchange)
+        if not isinstance(operation, Infer):
+            return operation
+        note = Forms(*_in_head(exchange), exchange.headers.get(SIGNATURE_NAME, DEFAULT_SIGNATURE))
+        return replace(operation, note=note)
 
-    def parsed_size(self, exchange: Exchange) -> int:
+    def parsed_size(self, operation: Infer, exchange: Exchange) -> int:
         """JSON; and what a zip can become, which takes as long."""
-        sent, _ = _negotiated(exchange)
+        sent = _sent(operation.note, exchange.body)
         if sent == JSON:
-            return self._json.parsed_size(exchange)
+            return self._json.parsed_size(operation, exchange)
         return _HIGHEST_RATIO * len(exchange.body) if sent in (NPZ, ZIP) else 0
 
     def decode(self, operation: Infer, exchange: Exchange, find: FindModel) -> InferenceRequest:
         """Read the tensors, which share the memory of the body where they can."""
-        sent, wanted = _negotiated(exchange)
+        forms: Forms = operation.note
+        sent, wanted = _sent(forms, exchange.body), forms.wanted
         if sent == JSON:
             request = self._json.decode(operation, exchange, find)
             request.form = Reply(wanted or JSON, insists=True, json_form=request.form)
             return request
         model = find(operation.address)
-        signature = find_signature(model, {"signature_name": exchange.headers.get(SIGNATURE_NAME)})
+        signature = model.signature(forms.signature_name or DEFAULT_SIGNATURE)
         tensors = self._read(sent, exchange.body, signature)
         json_form = ROWS if signature.batchable else COLUMNS
         form = Reply(wanted or sent, insists=bool(wanted), json_form=json_form)
@@ -132,7 +148,7 @@ class PlainBinary:
         if media == NPY:
             return Answer(200, write_npy(array), media)
         shape = ",".join(map(str, array.shape))
-        return Answer(200, array.tobytes(), media, {DTYPE: array.dtype.name, SHAPE: shape})
+        return Answer(200, array.tobytes(), media, {DTYPE: _name(array.dtype), SHAPE: shape})
 
     def error(self, error: ServingError) -> Answer:
         """As TensorFlow Serving's."""
@@ -160,13 +176,13 @@ class PlainBinary:
 # ------------------------------------------------------------------------------------- the forms
 
 
-def _negotiated(exchange: Exchange) -> tuple[str, str]:
-    """What the body is, and what the answer is wanted in; see `negotiate`."""
-    sent, wanted = _in_head(exchange)
-    return (JSON if sent == RAW and _NO_TENSOR.match(exchange.body) else sent), wanted
+def _sent(forms: Forms, body: bytes) -> str:
+    """What the body is: its head may take JSON for bytes."""
+    return JSON if forms.sent == RAW and _NO_TENSOR.match(body) else forms.sent
 
 
 def _in_head(exchange: Exchange) -> tuple[str, str]:
+    """What the body is said to be, and what the answer is wanted in; see `negotiate`."""
     headers = exchange.headers
     return negotiate(headers.get("Content-Type", ""), headers.get("Accept", ""))
 
@@ -175,8 +191,9 @@ def _media(reply: Reply, outputs: Tensors) -> str:
     """What to answer in: what the client insists on, else the nearest that can hold the outputs."""
     if reply.insists:
         return reply.media
-    if any(array.dtype.hasobject for array in outputs.values()):
-        return JSON
+    for array in outputs.values():
+        if array.dtype.hasobject:
+            return JSON
     return NPZ if reply.media in (RAW, NPY) and len(outputs) != 1 else reply.media
 
 
@@ -184,11 +201,21 @@ def _as_json(request: InferenceRequest) -> InferenceRequest:
     return replace(request, form=request.form.json_form)
 
 
+# NumPy makes the name up each time, which takes longer than all else.
+@functools.cache
+def _name(dtype: np.dtype[Any]) -> str:
+    return dtype.name
+
+
 # ------------------------------------------------------------------------------------- reading
 
 
 def _read_raw(body: bytes, spec: TensorSpec) -> Array:
     """The elements of a tensor, whose one free dimension follows from their number."""
+    if spec.row_nbytes and spec.numpy_dtype.kind != "b":
+        rows, rest = divmod(len(body), spec.row_nbytes)
+        if rows and not rest:
+            return np.frombuffer(body, spec.numpy_dtype).reshape(rows, *(spec.row_shape or ()))
     known = [size for size in spec.shape or () if size is not None]
     each = math.prod(known) * spec.numpy_dtype.itemsize
     if spec.shape is None or len(spec.shape) - len(known) > 1 or not each:

@@ -84,10 +84,14 @@ class Serving(Interface):
 
 @dataclass(frozen=True, slots=True)
 class Infer:
-    """Run a model on what the body holds. `verb` is the protocol's own word for how."""
+    """Run a model on what the body holds.
+
+    `verb` is the protocol's own word for how, `note` what else it found in the head.
+    """
 
     address: ModelAddress
     verb: str = ""
+    note: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ class Protocol(Interface):
     def route(self, exchange: Exchange) -> Operation:
         """What the client wants, from target and headers. ServingError."""
 
-    def parsed_size(self, exchange: Exchange) -> int:
+    def parsed_size(self, operation: Infer, exchange: Exchange) -> int:
         """How many bytes of the body are text to parse, not arrays to copy."""
 
     def decode(self, operation: Infer, exchange: Exchange, find: FindModel) -> InferenceRequest:

@@ -81,7 +81,7 @@ class TensorFlowServingRest:
             return _preflight(exchange)
         return _match(exchange.method, exchange.target)
 
-    def parsed_size(self, exchange: Exchange) -> int:
+    def parsed_size(self, operation: Infer, exchange: Exchange) -> int:
         """All of it."""
         return len(exchange.body)
 
@@ -127,9 +127,7 @@ class TensorFlowServingRest:
         return tfserving_rest_paths.paths(models)
 
 
-def _decode_rows(
-    operation: Infer, exchange: Exchange, find: FindModel
-) -> InferenceRequest | None:
+def _decode_rows(operation: Infer, exchange: Exchange, find: FindModel) -> InferenceRequest | None:
     """A body of nothing but rows of floats, for the default signature; None for any other."""
     try:
         model = find(operation.address)

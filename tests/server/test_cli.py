@@ -1,6 +1,7 @@
 """The command line: what is told wrong ends with one clear line and exit code 2."""
 
 import json
+import resource
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from server.cli.doors import warn_of_open_doors
+from server.cli.doors import FEW_FILES, warn_of_few_files, warn_of_open_doors
 from server.config import Config
 from server.demo import DIGITS
 from server.tokens import make_token, name_of, read_tokens
@@ -94,6 +95,25 @@ def test_a_second_sigterm_changes_nothing() -> None:
         code, log = server.stop(signal.SIGTERM)
     assert code == 0
     assert '"event": "stopped"' in log
+
+
+def test_as_many_files_may_be_open_as_the_system_lets_it() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        with ServerProcess("--drain-delay", "0") as server:
+            limits = Path(f"/proc/{server.process.pid}/limits").read_text()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+    assert line.split()[3] == line.split()[4]
+
+
+@pytest.mark.parametrize(("files", "warns"), [(FEW_FILES - 1, True), (FEW_FILES, False)])
+def test_an_operator_hears_that_few_connections_fit(files: int, *, warns: bool) -> None:
+    with capture_logs() as entries:
+        warn_of_few_files(files)
+    assert bool(entries) is warns
 
 
 def test_the_log_is_json_when_nobody_watches_and_holds_nothing_of_tensorflow() -> None:

@@ -354,5 +354,7 @@ def test_one_alone_is_equal_to_itself_only() -> None:
 
 def test_a_runner_gives_each_request_of_a_batch_its_rows() -> None:
     items: list[Tensors] = [{"x": np.full((n, 1), n, "float32")} for n in (1, 3, 2)]
-    results = Runner(Doubler())(Batch(items, Bucket("row", None), [len(item["x"]) for item in items]))
+    results = Runner(Doubler())(
+        Batch(items, Bucket("row", None), [len(item["x"]) for item in items])
+    )
     assert [result["y"].ravel().tolist() for result in results] == [[2], [6, 6, 6], [4, 4]]

@@ -167,3 +167,18 @@ def test_a_full_queue_tells_when_to_come_again() -> None:
                 assert (await sent).status == 200
 
     asyncio.run(main())
+
+
+def test_the_time_that_a_body_asks_for_begins_before_it_is_read() -> None:
+    sent = {
+        "parameters": {"timeout": 1},
+        "inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}],
+    }
+
+    async def main() -> None:
+        async with served_by_hand() as server, aiohttp.ClientSession(server.url) as session:
+            answer = await session.post("/v2/models/doubler/infer", json=sent)
+            assert answer.status == 504
+            assert "was not read within" in (await answer.json())["error"]
+
+    asyncio.run(main())

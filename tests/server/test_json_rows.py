@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -155,7 +155,6 @@ def test_spoilt_rows_are_read_alike_or_refused_in_the_same_words(
 
 @fuzz
 @given(body=st.text('[]{},:"1 -.eEscinta', max_size=12).map(lambda text: f'{{"instances":{text}'))
-@example('{"instances":[],[]}')
 def test_odd_structures_are_read_alike(body: str) -> None:
     for shape in [*SHAPES, (None, 0), (None, 1)]:
         assert_read_alike(body.encode(), of(shape))
@@ -262,6 +261,14 @@ def test_near_misses_are_left_to_who_reads_anything(body: bytes) -> None:
     for spec in (PAIRS, of((None, 2), "float64")):
         assert not is_read(body, spec)
         assert_read_alike(body, spec)
+
+
+@pytest.mark.parametrize("shape", [(None,), (None, 1), (None, 1, 1), (None, 0), (None, 2, 0)])
+def test_lists_without_numbers_are_no_rows_but_where_rows_have_none(shape: Shape) -> None:
+    for values in ("[]", "[[]]", "[[[]]]", "[[],[]]", "[[[],[]]]"):
+        body = f'{{"instances":{values}}}'.encode()
+        assert_read_alike(body, of(shape))
+        assert not is_read(body, of(shape)) or 0 in (shape or ())
 
 
 def test_large_bodies_are_left_to_who_reads_them_in_slices() -> None:

@@ -14,8 +14,10 @@ import pytest
 from server.errors import InvalidArgument
 from server.exchange import Exchange
 from server.front import LARGE
+from server.inference import ModelAddress
 from server.protocols.oip_http import OipHttp
 from server.protocols.oip_tensors import DATATYPES, to_raw
+from server.protocols.protocol import Infer
 from server.signature import Array
 from tests.server.conftest import Served
 from tests.server.oip_asking import (
@@ -251,7 +253,7 @@ def test_many_strings_are_read_beside_the_loop(served: Served) -> None:
     body = body_of(raw_x(len(raw), [16_000], "BYTES") | {"name": "text"})
     head = json.dumps(body).encode()
     exchange = Exchange("POST", f"{WORDS}/infer", {LENGTH: str(len(head))}, head + raw)
-    assert OipHttp().parsed_size(exchange) == len(exchange.body) > LARGE
+    assert OipHttp().parsed_size(Infer(ModelAddress("m")), exchange) == len(exchange.body) > LARGE
     asked = [{"name": "length", "parameters": {"binary_data": True}}]
     _, arrays = read(ask_raw(served, WORDS, body | {"outputs": asked}, raw))
     assert arrays["length"].tolist() == [1] * 16_000
@@ -270,7 +272,7 @@ def test_many_strings_are_read_beside_the_loop(served: Served) -> None:
 )
 def test_what_is_text_to_parse(head: bytes, length: str, size: int) -> None:
     exchange = Exchange("POST", "/v2/models/m/infer", {LENGTH: length}, head + b"\0" * 100)
-    assert OipHttp().parsed_size(exchange) == size
+    assert OipHttp().parsed_size(Infer(ModelAddress("m")), exchange) == size
 
 
 # ----------------------------------------------------------------- 3, raw: the only input's bytes

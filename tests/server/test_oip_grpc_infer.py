@@ -18,7 +18,7 @@ from tritonclient.utils import serialize_byte_tensor, triton_to_np_dtype
 
 from server.errors import Code, InvalidArgument, Unimplemented
 from server.exchange import Answer, Exchange
-from server.inference import InferenceRequest, InferenceResponse, VersionState
+from server.inference import InferenceRequest, InferenceResponse, ModelAddress, VersionState
 from server.protocols.oip_grpc import OipGrpc
 from server.protocols.oip_grpc_calls import METHODS
 from server.protocols.protocol import Call, Infer
@@ -213,11 +213,21 @@ def test_binary_data_output_means_nothing_here(served: Served) -> None:
 def test_a_large_request_is_read_on_the_codec_thread_and_answers_the_same(served: Served) -> None:
     texts = [b"a" * 1000] * 200
     request = of(WORDS, tensor("text", "BYTES", [200], {"bytes_contents": texts}))
-    assert OIP.parsed_size(exchange("ModelInfer", request.SerializeToString())) > 2**16
+    assert (
+        OIP.parsed_size(
+            Infer(ModelAddress("m")), exchange("ModelInfer", request.SerializeToString())
+        )
+        > 2**16
+    )
     told = answered(served, request)
     assert [list(output.shape) for output in told.outputs] == [[200], [200]]
     numbers = of(DTYPES, x([1.5] * 100_000, [1, 100_000]), signature="float32")
-    assert OIP.parsed_size(exchange("ModelInfer", numbers.SerializeToString())) > 2**16
+    assert (
+        OIP.parsed_size(
+            Infer(ModelAddress("m")), exchange("ModelInfer", numbers.SerializeToString())
+        )
+        > 2**16
+    )
     assert answered(served, numbers).raw_output_contents[0] == floats(1.5) * 100_000
 
 
