@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from batcher.request import Request
 
-MOST_IN_BLOCK: Final = 512
-"""Deadlines in a block: with so many, 100,000 take a few hundred blocks, and a block moves fast."""
+MOST_IN_BLOCK: Final = 256
+"""Deadlines in a block: few enough to move fast, so many that 100,000 are some hundred blocks."""
 
 
 class RowsByDeadline:

@@ -228,6 +228,7 @@ class Batcher(Dispatcher[T, R]):
             return await request.future
         except BaseException:
             self._give_up(request)
+            del request  # A circle: its future has the exception, which has this frame.
             raise
 
     async def submit_with_receipt(
@@ -251,6 +252,7 @@ class Batcher(Dispatcher[T, R]):
             result = await request.future
         except BaseException:
             self._give_up(request)
+            del request  # A circle: its future has the exception, which has this frame.
             raise
         return result, _receipt(request)
 
@@ -295,8 +297,7 @@ class Batcher(Dispatcher[T, R]):
         try:
             results = await asyncio.gather(*[request.future for request in requests])
         except BaseException:
-            for request in requests:
-                self._give_up(request)
+            self._give_up_all(requests)
             raise
         return [(r, _receipt(request)) for r, request in zip(results, requests, strict=True)]
 
@@ -429,6 +430,12 @@ class Batcher(Dispatcher[T, R]):
             self._queue.abandon(request)
             if self._state is State.DRAINING:
                 self._wake()  # It may have been the last one.
+
+    def _give_up_all(self, requests: list[Request[T, R]]) -> None:
+        """`_give_up` of all, and nothing left in the list: the caller's exception keeps that."""
+        for request in requests:
+            self._give_up(request)
+        requests.clear()
 
     # ---------------------------------------------------------------------------------- ending
 

@@ -60,6 +60,11 @@ class Lane(Generic[T, R]):
             if oldest is not None:
                 yield (*claim(oldest, rank.priority, ageing), rank)
 
+    def only_rank(self) -> Rank[T, R] | None:
+        """The rank of priority 0 if there never was another one in here."""
+        ranks = self.ranks
+        return ranks[0] if ranks is not None and len(ranks) == 1 else None
+
     def earliest_deadline(self) -> float | None:
         """The first deadline of those who wait here, None if nobody has one."""
         ranks = (self.ranks or {}).values()

@@ -98,6 +98,9 @@ class Taking(Generic[T, R]):
         return run.size + request.size <= rows and (fits is None or fits(run.items_with(request)))
 
     def _first_rank(self, least_urgent: int | None) -> "Rank[T, R] | None":
+        only = self._lane.only_rank()
+        if only is not None:
+            return only if only.oldest() is not None else None
         waiting = [
             entry
             for entry in self._lane.claims(self._ageing)

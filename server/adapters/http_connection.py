@@ -253,7 +253,8 @@ class HttpConnection(asyncio.Protocol):
         if left > 0:
             self._rest = self._loop.call_later(left, self._end_rest)
         else:
-            self._transport.close()
+            # An answer that its client has not read for as long is not waited for.
+            self._transport.abort()
 
     def _end_stall(self) -> None:
         """The rest of a body does not come."""

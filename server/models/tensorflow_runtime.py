@@ -108,6 +108,12 @@ def _short(device: Any) -> str:
 def _configure(runtime: Runtime) -> None:
     """Say how it is to behave. What has been started by others before stays as it is."""
     cpus = machine.cpus()
+    # A thread that has nothing to do for the moment would otherwise look for work all the time, and
+    # take a CPU from the event loop: on 2 CPUs two layers answered 8 to 20 % less.
+    config = tf.compat.v1.ConfigProto()
+    config.experimental.disable_thread_spinning = True
+    with suppress(ValueError):
+        tf.compat.v1.enable_eager_execution(config=config)
     with suppress(RuntimeError):
         told = tf.config.threading
         told.set_intra_op_parallelism_threads(threads(runtime.intra_op_threads, cpus))

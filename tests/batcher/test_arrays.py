@@ -96,6 +96,12 @@ def test_split_rows_are_views(form: str) -> None:
             assert np.shares_memory(array, as_dict(output)[name])
 
 
+@pytest.mark.parametrize("output", [{}, ()], ids=str)
+def test_where_there_are_no_arrays_everybody_gets_none(output: Any) -> None:
+    assert split(output, [1, 2]) == [output, output]
+    assert take_rows(output, slice(0, 1)) == output
+
+
 def test_the_names_of_a_dict_may_come_in_any_order() -> None:
     one = {"x": np.array([1]), "y": np.array([2.0])}
     other = {"y": np.array([4.0]), "x": np.array([3])}

@@ -1,13 +1,17 @@
 """Deadlines: told at that moment, never run after, earliest first; predicted waits at the door."""
 
 import asyncio
-from collections.abc import Callable
+import gc
+import weakref
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
 from batcher import (
     Admission,
+    Batch,
     Batcher,
     BatcherClosed,
     DeadlineExceeded,
@@ -15,6 +19,7 @@ from batcher import (
     QueueFull,
     Reason,
 )
+from batcher.deadlines import SWEEP_AT_LEAST
 from batcher.testing import FakeExecutor
 from tests.batcher.scenes import assert_nothing_left, double, outcomes, ran, settle, work_off
 
@@ -182,6 +187,116 @@ async def test_close_leaves_no_timer_behind() -> None:
     assert isinstance((await outcomes([caller]))[0], BatcherClosed)
     await asyncio.sleep(10.0)
     assert batcher.stats().expired == 0
+
+
+# ------------------------------------------------------------------------- who has ended is let go
+
+HOUR = 3600.0
+CALLERS = 3 * SWEEP_AT_LEAST
+
+
+class Heavy:
+    """An item or a result of which one can tell whether it is still there."""
+
+
+class Weights:
+    """A model of heavy items and results, and all that came and went."""
+
+    def __init__(self) -> None:
+        self.made: weakref.WeakSet[Heavy] = weakref.WeakSet()
+        self.executor = FakeExecutor(by_hand=True)
+
+    def new(self) -> Heavy:
+        heavy = Heavy()
+        self.made.add(heavy)
+        return heavy
+
+    def answer(self, batch: Batch[Heavy]) -> list[Heavy | Exception]:
+        return [self.new() for _ in batch]
+
+    def fail(self, batch: Batch[Heavy]) -> list[Heavy | Exception]:
+        return [ValueError("too heavy") for _ in batch]
+
+    async def work_off(self) -> None:
+        await work_off(self.executor)
+        self.executor.started.clear()  # The books of the fake.
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Nothing may wait for the garbage collector."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def deadlines_kept(batcher: Batcher[Any, Any]) -> int:
+    """Deadlines that the heaps of a Batcher still have."""
+    ranks = [
+        rank for lane in batcher._queue._lanes.values() for rank in (lane.ranks or {}).values()
+    ]
+    return max(len(heap) for heap in (batcher._deadlines._heap, *[r._deadlines for r in ranks]))
+
+
+async def one_by_one(batcher: Batcher[Heavy, Heavy], weights: Weights) -> None:
+    """Submit, and forget what came of it."""
+    callers = [batcher.submit(weights.new(), timeout=HOUR) for _ in range(CALLERS)]
+    await asyncio.gather(*callers, return_exceptions=True)
+
+
+async def together(batcher: Batcher[Heavy, Heavy], weights: Weights) -> None:
+    """The same in one call."""
+    with suppress(ValueError):
+        await batcher.submit_many([weights.new() for _ in range(CALLERS)], timeout=HOUR)
+
+
+@pytest.mark.parametrize("submit", [one_by_one, together])
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_who_was_told_keeps_nothing_alive_until_the_deadline(
+    submit: Callable[[Batcher[Heavy, Heavy], Weights], Coroutine[None, None, None]],
+    *,
+    is_answered: bool,
+) -> None:
+    weights = Weights()
+    function = weights.answer if is_answered else weights.fail
+    async with Batcher(function, executor=weights.executor) as batcher:
+        with uncollected():
+            submitting = asyncio.ensure_future(submit(batcher, weights))
+            await settle()
+            assert len(weights.made) == CALLERS
+            await weights.work_off()
+            await submitting
+            await settle()
+            assert len(weights.made) == 0
+        assert (batcher.stats().answered == CALLERS) is is_answered
+        assert deadlines_kept(batcher) <= SWEEP_AT_LEAST
+
+
+async def test_who_left_keeps_nothing_alive_behind_somebody_who_stays() -> None:
+    weights = Weights()
+    async with Batcher(weights.answer, max_batch_size=1, executor=weights.executor) as batcher:
+        with uncollected():
+            patient = [asyncio.ensure_future(batcher.submit(weights.new(), timeout=SOON))]
+            await settle()
+            patient.append(asyncio.ensure_future(batcher.submit(weights.new(), timeout=HOUR)))
+            for number in range(CALLERS):
+                hasty = asyncio.ensure_future(
+                    batcher.submit(weights.new(), timeout=2 * HOUR, priority=number % 2)
+                )
+                await asyncio.sleep(0)
+                hasty.cancel()
+                await asyncio.wait({hasty})
+            del hasty
+            assert len(weights.made) == 2
+            assert deadlines_kept(batcher) <= 2 + SWEEP_AT_LEAST
+            assert isinstance((await told_at(patient[0]))[1], DeadlineExceeded)
+            await weights.work_off()
+            assert isinstance((await outcomes(patient))[1], Heavy)
+            patient.clear()
+            await settle()
+            assert len(weights.made) == 0
 
 
 # ------------------------------------------------------------------------------ predicted waits

@@ -14,8 +14,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from server.errors import DecodeError, ServingError, TooLarge
-from server.exchange import Answer
-from server.inference import InferenceRequest, InferenceResponse, ModelAddress, ServedModel
+from server.exchange import Answer, Exchange
+from server.inference import InferenceRequest, InferenceResponse, ServedModel
 from server.protocols.media_types import NPY, NPZ, RAW
 from server.protocols.npy import read_npy, read_npz, write_npy, write_npz
 from server.protocols.protocol import Infer
@@ -54,18 +54,20 @@ def signature(spec: TensorSpec) -> Signature:
     return Signature("serving_default", {spec.name: spec}, {spec.name: spec})
 
 
-def decode(body: bytes, spec: TensorSpec, media: str) -> InferenceRequest:
+def decoded(told: Exchange, spec: TensorSpec) -> InferenceRequest:
     model = ServedModel("m", 1, {"serving_default": signature(spec)}, "test", 8)
-    told = exchange(body, content_type=media)
-    return CODEC.decode(Infer(ModelAddress("m"), "predict"), told, lambda _: model)
+    operation = CODEC.route(told)
+    assert isinstance(operation, Infer)
+    return CODEC.decode(operation, told, lambda _: model)
+
+
+def decode(body: bytes, spec: TensorSpec, media: str) -> InferenceRequest:
+    return decoded(exchange(body, content_type=media), spec)
 
 
 def predict(outputs: Tensors, body: bytes = b'{"instances": [1]}', **headers: str) -> Answer:
     """The answer to a request for these outputs, whatever it was."""
-    spec = TensorSpec("x", "uint8", (None,))
-    model = ServedModel("m", 1, {"serving_default": signature(spec)}, "test", 8)
-    told = exchange(body, **headers)
-    request = CODEC.decode(Infer(ModelAddress("m"), "predict"), told, lambda _: model)
+    request = decoded(exchange(body, **headers), TensorSpec("x", "uint8", (None,)))
     return CODEC.encode(request, InferenceResponse(outputs))
 
 
