@@ -47,7 +47,9 @@ def test_a_device_that_does_not_exist_is_refused_and_those_named_that_do() -> No
     ("asked", "cpus", "expected"),
     [(None, 1, 1), (None, 2, 2), (None, 4, 3), (None, 8, 7), (3, 1, 3), (1, 64, 1)],
 )
-def test_of_many_cpus_one_is_left_to_the_event_loop(asked: int | None, cpus: int, expected: int) -> None:
+def test_of_many_cpus_one_is_left_to_the_event_loop(
+    asked: int | None, cpus: int, expected: int
+) -> None:
     assert threads(asked, cpus) == expected
 
 
