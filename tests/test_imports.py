@@ -112,7 +112,9 @@ ALLOWED: dict[str, str] = {
         " ml_dtypes numpy"
         " orjson"
     ),
-    "server.protocols.json_rows": "numpy server.protocols.json_arrays server.signature simdjson",
+    "server.protocols.json_rows": (
+        "numpy server.protocols.json_arrays server.protocols.tfserving_inputs server.signature simdjson"
+    ),
     "server.protocols.wire": "google.protobuf server.errors",
     "server.wishes": "server.errors server.exchange server.inference",
     "server.tracing": ("server.exchange server.inference server.settings server.wishes structlog"),

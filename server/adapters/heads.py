@@ -78,7 +78,7 @@ class Heads(Generic[E]):
 
     def _read(self, raw: bytes) -> Head[E] | None:
         message = _parsed(raw)
-        if message is None or message.upgrade or message.chunked or message.method == "CONNECT":
+        if message is None or message.upgrade:
             return None
         headers: Mapping[str, str] = message.headers
         if any(name in headers for name in _MORE):

@@ -21,11 +21,10 @@ import numpy as np
 import simdjson
 
 from server.protocols.json_arrays import LARGE, OF_NUMBERS
+from server.protocols.tfserving_inputs import ROWS
 from server.signature import Array, TensorSpec
 
-KEY: Final = "instances"
-
-_OPENING: Final = b'{"%b":[' % KEY.encode().translate(None, OF_NUMBERS)
+_OPENING: Final = b'{"%b":[' % ROWS.encode().translate(None, OF_NUMBERS)
 _CLOSING: Final = b"]}"
 
 
@@ -47,18 +46,20 @@ def read_rows(body: bytes, spec: TensorSpec) -> Array | None:
     """
     if spec.row_shape is None or len(body) >= LARGE:
         return None
+    # First what is cheap, and tells almost all: nothing is parsed here in vain.
+    row = _structure(spec.row_shape)
+    structure = body.translate(None, OF_NUMBERS)
+    rows = (len(structure) - len(_OPENING) - len(_CLOSING) + 1) // (len(row) + 1)
+    if rows < 1 or structure != _OPENING + row + (b"," + row) * (rows - 1) + _CLOSING:
+        return None
     try:
         parsed: Any = _parsers.parser.parse(body)
-        values = parsed[KEY]
-        rows, numbers = len(values), values.as_buffer(of_type="d")
+        numbers = parsed[ROWS].as_buffer(of_type="d")
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):
         return None
     array: Array = np.frombuffer(numbers, np.float64)
-    if not rows or array.size != rows * math.prod(spec.row_shape):
-        return None
-    row = _structure(spec.row_shape)
-    expected = _OPENING + row + (b"," + row) * (rows - 1) + _CLOSING
-    if body.translate(None, OF_NUMBERS) != expected:
+    # Where an element is missing, the structure is that of one.
+    if array.size != rows * math.prod(spec.row_shape):
         return None
     return array.astype(spec.numpy_dtype, copy=False).reshape(rows, *spec.row_shape)
 

@@ -134,11 +134,11 @@ def _decode_rows(operation: Infer, exchange: Exchange, find: FindModel) -> Infer
     except ServingError:
         return None  # What is wrong with the body is told before that.
     signature = model.signatures.get(DEFAULT_SIGNATURE)
-    spec = None if signature is None else signature.only_floats
-    array = None if spec is None else read_rows(exchange.body, spec)
-    if signature is None or spec is None or array is None:
+    if signature is None or signature.only_floats is None:
         return None
-    return InferenceRequest(model, signature, {spec.name: array}, ROWS)
+    spec = signature.only_floats
+    array = read_rows(exchange.body, spec)
+    return None if array is None else InferenceRequest(model, signature, {spec.name: array}, ROWS)
 
 
 # Clients ask the same few questions for ever.
