@@ -113,7 +113,8 @@ ALLOWED: dict[str, str] = {
         " orjson"
     ),
     "server.protocols.json_rows": (
-        "numpy server.protocols.json_arrays server.protocols.tfserving_inputs server.signature simdjson"
+        "numpy server.protocols.json_arrays server.protocols.tfserving_inputs server.signature"
+        " simdjson"
     ),
     "server.protocols.wire": "google.protobuf server.errors",
     "server.wishes": "server.errors server.exchange server.inference",
