@@ -51,12 +51,15 @@ def trailers(error: grpc.aio.AioRpcError) -> dict[str, str]:
 def test_callers_share_a_batch() -> None:
     async def main() -> None:
         async with grpc_by_hand(max_queue_size=CLIENTS) as server:
-            calls = [server.predict(doubled(float(n))) for n in range(CLIENTS)]
-            answers = await answered(server, *calls)
+            behind = server.behind
+            first = server.predict(doubled(0.0))
+            await until(lambda: bool(behind.executor.handed_over))
+            others = [server.predict(doubled(float(n))) for n in range(1, CLIENTS)]
+            await until(lambda: behind.batcher.stats().queued_rows == CLIENTS - 1)
+            answers = await answered(server, first, *others)
 
             assert [values(answer) for answer in answers] == [[2.0 * n] for n in range(CLIENTS)]
-            # The first comes alone, as the model is idle then; all others fill batches of 8.
-            assert len(server.behind.model.seen) < CLIENTS
+            assert [len(seen) for seen in behind.model.seen] == [1, *[8] * 7, 7]
 
     asyncio.run(main())
 
