@@ -82,6 +82,15 @@ class Batcher(Dispatcher[T, R]):
     run_timeout
         Seconds after which a call is taken to hang: its callers are told, whoever waits behind it
         gets BatcherStuck, as does whoever comes, until it comes back. None waits for ever.
+    prefetch
+        Whether a full batch may be put together and handed over while another one runs, so that
+        its thread need not wait for the event loop in between. Who comes after that with more
+        urgency waits for it. Batches of requests with priorities or deadlines are not, nor is
+        anything while others wait for the executor, or with `concurrency`.
+    regroup
+        Whether a free thread may wait for those it has just answered, where they come back at once
+        and one batch of them all is learned to take less time than two. It never waits by the
+        clock, nor for a lone caller: see `batcher.regroup`.
     admission, fairness, isolation
         Bounds on bytes and waits; how priorities and deadlines share; what innocents may cost.
     executor
@@ -120,6 +129,8 @@ class Batcher(Dispatcher[T, R]):
         max_batch_cost: float = math.inf,
         repeatable: bool = False,
         run_timeout: float | None = None,
+        prefetch: bool = False,
+        regroup: bool = False,
         executor: Executor | None = None,
         on_batch: Callable[[BatchRecord], None] | None = None,
         admission: Admission = DEFAULT_ADMISSION,
@@ -142,6 +153,8 @@ class Batcher(Dispatcher[T, R]):
             self._cost,
             repeatable,
             None if run_timeout is None else seconds("run_timeout", run_timeout),
+            prefetch,
+            regroup,
             fairness,
             isolation,
         )
@@ -327,17 +340,18 @@ class Batcher(Dispatcher[T, R]):
         """Accept a request. Whatever can go wrong does so before anything has changed."""
         if size.__class__ is not int or size < 1:
             size = at_least_one("size", size)
+        queue = self._queue
         if (
             size > self._max_unchecked_size
-            or self._queue.rows + size > self._max_queue_size
+            or queue.rows + size > self._max_queue_size
             or threading.get_ident() != self._thread
         ):
             self._check_admission([size])
         future: asyncio.Future[R] = self._loop.create_future()
         request: Request[T, R] = Request(item, size, self._accepted, self._clock(), future)
-        self._queue.put(request, bucket)
+        queue.put(request, bucket)
         self._accepted += 1
-        if self._listening:
+        if queue.rows >= self._listening_from:
             self._wake()
         return request
 
@@ -365,7 +379,7 @@ class Batcher(Dispatcher[T, R]):
                 self._deadlines.add(request)
         if demand.timeout is not None:
             self._watch_deadlines()
-        if self._listening:
+        if self._queue.rows >= self._listening_from:
             self._wake()
         return requests
 
@@ -392,12 +406,16 @@ class Batcher(Dispatcher[T, R]):
     def _load(self) -> Load:
         """What a new request would find."""
         now, most = self._clock(), self._queue.max_batch_size
-        left = [self._expected(run.padded_size) - (now - run.taken) for run in self._running]
+        # Those behind the first one have not begun: `taken` is infinite.
+        expected = self._expected
+        taken = [(expected(run.padded_size), now - run.taken) for run in self._running]
+        left = [max(0.0, run_time - max(0.0, passed)) for run_time, passed in taken]
+        soonest = sum if self._concurrency == 1 else min
         return Load(
             queued=self._queue.rows,
             nbytes=self._queue.nbytes,
             run_time=self._expected(self._padded(most)),
-            left=max(0.0, min(left)) if len(left) >= self._concurrency else 0.0,
+            left=soonest(left) if len(left) >= self._concurrency else 0.0,
             max_batch_size=most,
             concurrency=self._concurrency,
         )

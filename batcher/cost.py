@@ -8,7 +8,8 @@ calls of a model nor a stall of its machine decide. Between two steps the estima
 line, above the last one it grows as between the last two, below the first one it is that of the
 first.
 
-A run time costs its Batcher one append: they are looked at when somebody asks.
+A run time costs its Batcher one append: they are looked at when somebody asks, and then only those
+steps that have new ones.
 """
 
 import bisect
@@ -108,16 +109,31 @@ class RunTimes:
             return times[0] * size / sizes[0]
         return max(times[-1], _line(sizes[-2:], times[-2:], size))
 
+    def predict_bold(self, size: int) -> float | None:
+        """The same, but a size above all known ones takes no longer than the largest of them."""
+        if self._unread:
+            self._read()
+        return self.predict(min(size, self._sizes[-1])) if self._sizes else None
+
     def _read(self) -> None:
+        steps = set()
         while self._unread:
             size, seconds = self._unread.popleft()
             step = _step(size)
             if step not in self._observed:
                 self._observed[step] = deque(maxlen=REMEMBERED)
             self._observed[step].append(seconds)
-        known = {s: times for s, times in self._observed.items() if len(times) >= LEARNED}
-        self._sizes = sorted(known)
-        self._times = [_promised(known[size]) for size in self._sizes]
+            steps.add(step)
+        sizes, times = self._sizes, self._times
+        for step in steps:
+            observed = self._observed[step]
+            if len(observed) < LEARNED:
+                continue
+            place = bisect.bisect_left(sizes, step)
+            if place == len(sizes) or sizes[place] != step:
+                sizes.insert(place, step)
+                times.insert(place, 0.0)
+            times[place] = _promised(observed)
 
 
 def _step(size: int) -> int:

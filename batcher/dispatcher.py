@@ -16,6 +16,7 @@ import bisect
 import contextvars
 import enum
 import functools
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, NamedTuple, cast
 
@@ -25,8 +26,9 @@ from batcher.errors import BatcherClosed, BatcherStuck, DeadlineExceeded
 from batcher.executor import Executor, Function, Outcome, Turns
 from batcher.isolation import SizeCap, Split
 from batcher.options import Fairness, Isolation
-from batcher.policy import Limits, Release, next_release
-from batcher.queue import RequestQueue
+from batcher.policy import IN_TIME, Limits, Release, next_prefetch, next_release
+from batcher.queue import Lane, RequestQueue
+from batcher.regroup import Answered, Regrouping
 from batcher.request import Batch, R, Request, Run, T
 from batcher.results import batch_failed, because, one_for_each, raisable
 from batcher.stats import BatchRecord, Reason
@@ -57,6 +59,8 @@ class Rules(NamedTuple, Generic[T]):
     cost: Cost[T] | None
     repeatable: bool
     run_timeout: float | None
+    prefetch: bool
+    regroup: bool
     fairness: Fairness
     isolation: Isolation
 
@@ -89,12 +93,15 @@ class Dispatcher(Generic[T, R]):
         "_isolation",
         "_last_run_time",
         "_limits",
-        "_listening",
+        "_listening_from",
+        "_looking",
         "_loop",
         "_max_unchecked_size",
         "_on_batch",
         "_plain_terms",
+        "_prefetches",
         "_queue",
+        "_regrouping",
         "_repeatable",
         "_run_batch",
         "_run_timeout",
@@ -142,8 +149,13 @@ class Dispatcher(Generic[T, R]):
         fits = None if rules.cost is None else rules.cost.fits
         self._plain_terms: Terms[T] = Terms(0.0, 0.0, None, fits)
 
-        # What the batching coroutine waits for. Arrivals are of interest beside a free thread only.
-        self._listening = False
+        self._prefetches = rules.prefetch and rules.concurrency == 1 and executor.in_order
+        self._regrouping = Regrouping(self._padded) if rules.regroup else None
+
+        # What the batching coroutine waits for: an arrival that makes so many rows wait, or more.
+        # Beside a free thread that is any; beside a busy one it is a batch to prefetch, or none.
+        self._listening_from = math.inf
+        self._looking = False
         self._woken: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         # One for the earliest deadline of all.
@@ -174,7 +186,7 @@ class Dispatcher(Generic[T, R]):
 
     def _wake(self) -> None:
         """Let the batching coroutine have a look, after all that happens in this pass."""
-        self._listening = False
+        self._listening_from = math.inf
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
 
@@ -188,6 +200,8 @@ class Dispatcher(Generic[T, R]):
             self._die(defect)
 
     def _start_released(self) -> None:
+        listening_from: float = math.inf
+        until = None
         while self._state is not State.CLOSED:
             decision = next_release(
                 self._queue,
@@ -197,21 +211,32 @@ class Dispatcher(Generic[T, R]):
                 run_time=self._last_run_time,
             )
             if not isinstance(decision, Release):
-                self._listening = True
-                self._set_timer(decision.until)
+                listening_from, until = 0, decision.until
                 break
-            if not self._turns.take():
-                # A batch that ends, or a turn that is granted, calls again.
-                self._listening = False
-                self._set_timer(None)
+            if decision.reason is Reason.IDLE and self._waits_for_answered(decision.lane):
+                self._look_again()
                 break
-            self._start(decision)
+            if self._turns.take():
+                if not self._start(decision.lane, decision.reason):
+                    self._turns.keep()
+                continue
+            # A batch that ends, or a turn that is granted, calls again.
+            ahead = self._prefetch()
+            if ahead is not None:
+                listening_from = ahead
+                break
+        self._listening_from = listening_from
+        self._set_timer(until)
         self._turns.return_unused()
 
-    def _start(self, release: Release[T, R]) -> None:
-        """Use the turn for the next batch. From now on whoever is in it will be told."""
-        lane, now = release.lane, self._clock()
-        run: Run[T, R] = Run(lane.bucket, release.reason, now)
+    def _start(self, lane: Lane[T, R], reason: Reason) -> bool:
+        """Hand over the next batch of a lane. From now on whoever is in it will be told.
+
+        False if there is none: all were cancelled in this very pass of the loop, or late; or
+        nothing can run any more.
+        """
+        now = self._clock()
+        run: Run[T, R] = Run(lane.bucket, reason)
         self._running[run] = None
         try:
             terms = self._plain_terms if lane.ranks is None else self._terms(lane.rows, now)
@@ -219,12 +244,44 @@ class Dispatcher(Generic[T, R]):
                 self._end_late(request)
             if run.requests:
                 self._launch(run)
-                return
+                return True
         except Exception as defect:  # noqa: BLE001 - buckets and executors are somebody's code
             self._die(defect)
-        # All were cancelled in this very pass of the loop, or late; or nothing can run any more.
         del self._running[run]
-        self._turns.keep()
+        return False
+
+    def _prefetch(self) -> float | None:
+        """Hand over a full batch to run next; None: look again, else from how many rows on."""
+        if not self._prefetches or len(self._running) != 1 or self._hung:
+            return math.inf
+        if self._turns.are_wanted:
+            return math.inf  # Who waits for the thread would wait for that batch as well.
+        decision = next_prefetch(self._queue)
+        if not isinstance(decision, Lane):
+            return decision
+        self._start(decision, Reason.FULL)
+        return None
+
+    def _waits_for_answered(self, lane: Lane[T, R]) -> bool:
+        """Whether to keep the thread free for those it has just answered."""
+        regrouping = self._regrouping
+        if regrouping is None or self._running or not self._turns.are_free:
+            return False
+        now, most = self._clock(), self._queue.max_batch_size
+        if not regrouping.waits(lane.bucket, lane.rows, most, now):
+            return False
+        earliest = self._deadlines.earliest()
+        return earliest is None or now < earliest - IN_TIME * self._last_run_time
+
+    def _look_again(self) -> None:
+        """Decide again after the next pass of the loop."""
+        if not self._looking:
+            self._looking = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        self._advance()
 
     def _terms(self, rows: int, now: float) -> Terms[T]:
         """What a batch has to keep where there are priorities and deadlines."""
@@ -235,9 +292,25 @@ class Dispatcher(Generic[T, R]):
     def _launch(self, run: Run[T, R]) -> None:
         """Give a batch to the executor, in the turn that was taken for it."""
         run.padded_size = self._padded(run.size) if self._allowed else run.size
+        if self._concurrency > 1 or len(self._running) == 1:
+            self._begin(run)
+        self._executor.run(self._run_batch, run.batch(), functools.partial(self._finish, run))
+
+    def _begin(self, run: Run[T, R]) -> None:
+        """Its time counts from now on."""
+        run.taken = self._clock()
         if self._run_timeout is not None:
             run.timer = self._loop.call_later(self._run_timeout, self._give_up_on, run)
-        self._executor.run(self._run_batch, run.batch(), functools.partial(self._finish, run))
+
+    def _go_on(self) -> None:
+        """A batch has ended: the one behind it has begun, or the turn is over."""
+        behind = next(iter(self._running), None) if self._concurrency == 1 else None
+        if behind is None:
+            self._turns.end()
+            return
+        if behind.taken == math.inf:
+            self._begin(behind)
+        self._advance()
 
     def _finish(self, run: Run[T, R], outcome: Outcome) -> None:
         """A batch has ended. The thread comes first, then its callers."""
@@ -247,17 +320,24 @@ class Dispatcher(Generic[T, R]):
         if run in self._hung:
             self._come_back(run)
             return
+        now = self._clock()
+        if self._prefetches:
+            # One that ran behind another has begun before the end of that was noticed.
+            run.taken = min(run.taken, now - outcome.run_time)
         # The way to the thread and back counts as well: nobody else has the slot meanwhile.
-        self._turns.charge(self._clock() - run.taken)
+        self._turns.charge(now - run.taken)
         self._last_run_time = run.run_time = outcome.run_time
         self._running.pop(run, None)
+        if self._regrouping is not None:
+            answered = Answered(run.bucket, run.size, now, self._queue.rows_in(run.bucket))
+            self._regrouping.ended(answered, run.padded_size, now - run.taken)
         self._run_times.observe(run.padded_size, outcome.run_time)
         if self._repeatable and self._state is not State.CLOSED:
             self._finish_repeatable(run, outcome)
         else:
             # If batching dies as the next batch is started, this one is answered all the same.
             was_closed = self._state is State.CLOSED
-            self._turns.end()
+            self._go_on()
             if not was_closed:
                 self._answer(run, *one_for_each(outcome, len(run.requests)))
                 self._end_if_drained()
@@ -275,8 +355,8 @@ class Dispatcher(Generic[T, R]):
             is_told = split.ended(error)
         else:
             is_told = True
-        if split is None or not self._start_part(run, split):
-            self._turns.end()
+        if split is None or not self._start_part(run, split) or self._prefetches:
+            self._go_on()
         if is_told:
             self._answer(run, results, error)
         else:
@@ -295,7 +375,7 @@ class Dispatcher(Generic[T, R]):
             for request in split.waiting():
                 self._fail(request, batch_failed(split.error, run.count))
             return False
-        part: Run[T, R] = Run(run.bucket, Reason.AGAIN, now)
+        part: Run[T, R] = Run(run.bucket, Reason.AGAIN)
         part.requests, part.split = requests, split
         part.size = sum([request.size for request in requests])
         for request in requests:
@@ -417,7 +497,7 @@ class Dispatcher(Generic[T, R]):
         run.requests.clear()
         self._executor.regain_slot()
         self._check_health()
-        self._turns.end()
+        self._go_on()
 
     def _is_stuck(self) -> bool:
         return len(self._hung) >= self._concurrency or self._executor.is_stuck
@@ -429,7 +509,9 @@ class Dispatcher(Generic[T, R]):
         is_open = self._state is State.OPEN and not self._is_coroutine
         self._max_unchecked_size = 0
         if self._is_stuck():
-            for request in self._queue.take_all():
+            # What is handed over still is behind a call that hangs.
+            behind = [request for run in self._running for request in run.requests]
+            for request in [*self._queue.take_all(), *behind]:
                 self._fail(request, self._stuck())
             self._end_if_drained()
         elif is_open:
@@ -439,7 +521,8 @@ class Dispatcher(Generic[T, R]):
         return BatcherStuck(f"{self!r}: a call has not come back in time")
 
     def _end_if_drained(self) -> None:
-        if self._state is State.DRAINING and not self._queue.rows and not self._running:
+        is_done = not self._running or self._is_stuck()
+        if self._state is State.DRAINING and not self._queue.rows and is_done:
             self._drained = True
             self._shut()
 
@@ -462,7 +545,7 @@ class Dispatcher(Generic[T, R]):
             left += [] if run.split is None else run.split.waiting()
         for request in left:
             self._fail(request, self._not_open())
-        self._listening = False
+        self._listening_from = math.inf
         self._set_timer(None)
         if self._expiry is not None:
             self._expiry.cancel()

@@ -96,6 +96,16 @@ class Executor(ABC):
         if not self._users:
             self._stop()
 
+    @property
+    def in_order(self) -> bool:
+        """Whether what is handed over beside a call that runs is run after it, in order."""
+        return False
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody waits for a slot."""
+        return bool(self._claims)
+
     def acquire(self, claimant: Claimant, granted: Callable[[], None]) -> bool:
         """Take a slot now (True), or be called once when one has been kept for you (False)."""
         if self._free and self._claims.begin(claimant):
@@ -160,6 +170,8 @@ class Executor(ABC):
     @abstractmethod
     def run(self, function: Function, argument: object, done: Done) -> None:
         """Start `function(argument)` in a slot taken before; then `done(outcome)`, on the loop.
+
+        In a slot in which another function runs still, start it after that; see `in_order`.
 
         `done` is called once, after `run` has returned.
         """
@@ -242,6 +254,16 @@ class Turns:
         self._used += 1
         return True
 
+    @property
+    def are_wanted(self) -> bool:
+        """Whether somebody waits for a turn."""
+        return self._executor.is_wanted
+
+    @property
+    def are_free(self) -> bool:
+        """Whether one could be taken that nobody else wants."""
+        return self._executor.free_slots > 0 and not self._executor.is_wanted
+
     def charge(self, seconds: float) -> None:
         """So much time has been used: others go first until they have had as much."""
         self._claimant.used += seconds
@@ -279,6 +301,11 @@ class ThreadExecutor(Executor):
         self.name: Final = name
         self._inbox: queue.SimpleQueue[Work | None]
         self._threads: list[threading.Thread] = []
+
+    @property
+    def in_order(self) -> bool:
+        """One thread takes one after the other."""
+        return self.slots == 1
 
     def run(self, function: Function, argument: object, done: Done) -> None:
         """Hand over to a model thread."""

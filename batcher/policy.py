@@ -2,9 +2,10 @@
 
 The release rule
 ----------------
-It is asked whenever a thread is free, and never binds a request to a batch before that: while the
-model is busy, batches grow by themselves. The first lane goes, which is that with the oldest head,
-or with the smallest claim once there are priorities or deadlines (`ranks`); because
+It is asked whenever a thread is free, and binds nobody to a batch before that: while the model is
+busy, batches grow by themselves. Only what is full cannot grow (`next_prefetch`). The first lane
+goes, which is that with the oldest head, or with the smallest claim once there are priorities or
+deadlines (`ranks`); because
 
     full      its rows fill a batch, or the queue has no room left for company;
     drain     no company can come;
@@ -20,6 +21,7 @@ When there is none either, nothing can happen until the next of these times, or 
 arrives.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Generic
 
@@ -84,6 +86,18 @@ def next_release(
             return Release(lane, Reason.DEADLINE)
     full = queue.full()
     return Wait(latest) if full is None else Release(full, Reason.FULL)
+
+
+def next_prefetch(queue: RequestQueue[T, R]) -> Lane[T, R] | float:
+    """The lane of which a batch may be bound while another one runs, or from how many rows on.
+
+    Only what goes next in any case: a full batch of the oldest, where nobody may overtake.
+    """
+    first = queue.first()
+    if not queue.is_plain:
+        return math.inf
+    missing = queue.max_batch_size - (0 if first is None else first.rows)
+    return queue.rows + missing if first is None or missing > 0 else first
 
 
 def _reason_to_go(

@@ -206,6 +206,16 @@ class RequestQueue(Generic[T, R]):
         ageing = self._ageing
         return min(self._full.values(), key=lambda lane: lane.claim(ageing), default=None)
 
+    def rows_in(self, bucket: Hashable) -> int:
+        """Rows that wait in a bucket."""
+        lane = self._lanes.get(bucket)
+        return 0 if lane is None else lane.rows
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nobody who waits has, or had beside these, a priority or a deadline."""
+        return self._claims is None
+
     def most_pressing(self) -> tuple[float, Lane[T, R]] | None:
         """The earliest deadline of those who wait and its lane, None if nobody has one."""
         if self._claims is None:

@@ -6,6 +6,7 @@ future's to say. There is no other state.
 """
 
 import asyncio
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar, overload
 
@@ -86,6 +87,9 @@ class RankedRequest(Request[T, R]):
 class Run(Generic[T, R]):
     """A batch on its way: who is in it, why it was released, when it was taken, how long it ran.
 
+    `taken` (loop time) is when a thread was free for it, which is later than when it was put
+    together if it was prefetched; infinite until then.
+
     `requests` is emptied at the end, `count` stays: requests refer to their run, and a circle of
     references would have to wait for the garbage collector.
     """
@@ -95,10 +99,10 @@ class Run(Generic[T, R]):
         *("split", "taken", "timer"),
     )
 
-    def __init__(self, bucket: Hashable, reason: Reason, taken: float) -> None:
+    def __init__(self, bucket: Hashable, reason: Reason) -> None:
         self.bucket = bucket
         self.reason = reason
-        self.taken = taken
+        self.taken = math.inf
         self.requests: list[Request[T, R]] = []
         self.size = 0
         self.padded_size = 0

@@ -138,22 +138,40 @@ class FakeExecutor(Executor):
         self._run_time = run_time
         self._by_hand = by_hand
         self._handed_over: deque[tuple[Function, Any, Done]] = deque()
+        self._busy = 0
         self._begun: deque[tuple[Outcome, Done]] = deque()
         self.started: Final[list[Any]] = []
 
+    @property
+    def in_order(self) -> bool:
+        """One slot takes one after the other."""
+        return self.slots == 1
+
     def run(self, function: Function, argument: object, done: Done) -> None:
-        """Begin now and end `run_time` later, or wait for `start_next`."""
-        if self._by_hand:
-            self._handed_over.append((function, argument, done))
-            return
+        """Begin when a slot is free and end `run_time` later, or wait for `start_next`."""
+        self._handed_over.append((function, argument, done))
+        if not self._by_hand and self._busy < self.slots:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Begin with what was handed over first."""
+        function, argument, done = self._handed_over.popleft()
+        self._busy += 1
         loop = asyncio.get_running_loop()
         seconds = self._run_time(argument) if callable(self._run_time) else self._run_time
         self.started.append(argument)
         outcome = call(function, argument, loop.time)._replace(run_time=seconds)
         if seconds > 0:
-            loop.call_later(seconds, done, outcome)
+            loop.call_later(seconds, self._end, outcome, done)
         else:
-            loop.call_soon(done, outcome)
+            loop.call_soon(self._end, outcome, done)
+
+    def _end(self, outcome: Outcome, done: Done) -> None:
+        """Go on with what was handed over behind it, and tell the result."""
+        self._busy -= 1
+        if self._handed_over:
+            self._begin()
+        done(outcome)
 
     def start_next(self) -> None:
         """Let the function run that was handed over first; its result is not told yet."""

@@ -49,6 +49,13 @@ class ModelConfig:
         Seconds that a request may wait for company while the model is idle. 0 never waits:
         batches form while the model is busy. Raise it only if the model gains much from batches at
         low load. Requests for signatures that run alone wait as long.
+    regroup
+        Whether the model may stay idle for clients that ask again as soon as they are answered,
+        where one batch of them all is learned to take less time than two. It never waits for a lone
+        client, nor by the clock. Switch it off to see what it does.
+    prefetch
+        Whether a full batch is put together while another one runs. Switch it off where requests
+        with a priority or a deadline, that come while a batch is ready, must not wait for that one.
     max_queue_size
         Most rows that may wait; beyond it clients are answered 503. As many as the model runs in
         the time that clients are ready to wait.
@@ -84,6 +91,8 @@ class ModelConfig:
     policy: Policy = field(default_factory=Latest)
     max_batch_size: int = 64
     batch_timeout: float = 0.0
+    regroup: bool = True
+    prefetch: bool = True
     max_queue_size: int = 16384
     allowed_batch_sizes: tuple[int, ...] = ()
     run_timeout: float | None = None

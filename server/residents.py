@@ -160,6 +160,8 @@ class Residents:
             Runner(loaded),
             max_batch_size=model.max_batch_size,
             batch_timeout=model.batch_timeout,
+            regroup=model.regroup,
+            prefetch=model.prefetch,
             max_queue_size=model.max_queue_size,
             allowed_batch_sizes=model.allowed_batch_sizes,
             run_timeout=model.run_timeout,

@@ -72,6 +72,7 @@ def test_histories_reach_what_they_are_for() -> None:
                 seen["hung"] += run.is_hung
                 seen["padded"] += run.padded_size > run.batch.size
                 seen["ranked"] += not run.is_plain
+                seen["prefetched"] += run.is_behind
         for item in history.items:
             seen["closed upon"] += item.closed
             seen["shed"] += item.shed
@@ -80,6 +81,7 @@ def test_histories_reach_what_they_are_for() -> None:
     expected = {"answered", "failed", "cancelled", "expired", "refused", "closed upon", *Reason}
     expected |= {"abandoned", "dropped", "companions", "reports", "plain", "smaller batches"}
     expected |= {"hung", "padded", "ranked", "shed", "BatcherStuck", "RequestTooLarge"}
+    expected |= {"prefetched"}
     assert {name for name in expected if seen[name] < 10} == set()
 
 
@@ -126,7 +128,8 @@ class LeavesTheThreadIdle(Broken):
     ended = False
 
     def _finish(self, run: OneRun, outcome: Outcome) -> None:
-        self.ended = self._listening = True
+        self.ended = True
+        self._listening_from = 0
         super()._finish(run, outcome)
         self.ended = False
 
@@ -160,7 +163,7 @@ def with_turns(turns: type[Turns], *args: Any, **options: Any) -> Broken:
 class NeverListens(Broken):
     def _set_timer(self, until: float | None) -> None:
         super()._set_timer(until)
-        self._listening = until is not None or not self._batches
+        self._listening_from = 0 if until is not None or not self._batches else math.inf
 
 
 class ForgetsItsTimer(Broken):
@@ -396,6 +399,24 @@ class TellsEverybodyAtOnce(Broken):
         for request in requests:
             if outcome.error is not None and not request.future.done():
                 request.future.set_exception(batch_failed(outcome.error, run.count))
+
+
+class NeverPrefetches(Broken):
+    def _prefetch(self) -> float | None:
+        return math.inf
+
+
+class PrefetchesWhatIsNotFull(Broken):
+    def _prefetch(self) -> float | None:
+        most = self._queue.max_batch_size
+        self._queue.max_batch_size = max(1, most // 2)
+        listening_from = super()._prefetch()
+        self._queue.max_batch_size = most
+        return listening_from
+
+
+class PrefetchesBeforeOthers(Turns):
+    are_wanted = False
 
 
 class LosesTheRest(Broken):
@@ -680,6 +701,9 @@ BUGS: list[tuple[type[Any], str]] = [
     (HasNoBudget, "runs_again_are_few"),
     (BlamesAnInnocent, "only_the_guilty_fail"),
     (TellsEverybodyAtOnce, "only_the_guilty_fail"),
+    (NeverPrefetches, "full_batches_are_prefetched"),
+    (PrefetchesWhatIsNotFull, "prefetched_is_full"),
+    (PrefetchesBeforeOthers, "nobody_else_waits_longer"),
     (LosesTheRest, "isolation_goes_on"),
     (InfersFromWhoLeft, "failed_batches_are_halved"),
     (RunsWhatIsKnownToFail, "failed_batches_are_halved"),

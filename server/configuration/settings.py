@@ -202,6 +202,20 @@ MODEL: Final = (
         "MS",
     ),
     Setting(
+        "regroup",
+        FLAG,
+        "true",
+        "Let clients that ask again at once share one batch, where that takes less than two.",
+        _FLAG,
+    ),
+    Setting(
+        "prefetch",
+        FLAG,
+        "true",
+        "Put a full batch together while another one runs.",
+        _FLAG,
+    ),
+    Setting(
         "max_queue_size",
         whole(1),
         str(_M.max_queue_size),

@@ -62,7 +62,7 @@ def put(queue: RequestQueue[str, int], *requests: AnyRequest, bucket: Hashable =
 
 def take(queue: RequestQueue[str, int], lane: Lane[str, int] | None) -> AnyRun:
     assert lane is not None
-    run: AnyRun = Run(lane.bucket, Reason.IDLE, 0.0)
+    run: AnyRun = Run(lane.bucket, Reason.IDLE)
     queue.take(lane, run)
     return run
 

@@ -17,7 +17,8 @@ def loop() -> Iterator[AbstractEventLoop]:
 
 
 def a_run(loop: AbstractEventLoop) -> Run[str, int]:
-    run: Run[str, int] = Run("bucket", Reason.FULL, 10.0)
+    run: Run[str, int] = Run("bucket", Reason.FULL)
+    run.taken = 10.0
     for number, (item, size, arrival) in enumerate([("a", 2, 7.0), ("b", 1, 9.5)]):
         future: Future[int] = loop.create_future()
         run.requests.append(Request(item, size, number, arrival, future))

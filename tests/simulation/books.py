@@ -45,6 +45,8 @@ class Poisoned(Exception):
 class Run:
     """A batch on its executor: what is planned to happen, and what its record must say.
 
+    One that is prefetched is taken when the one before it has ended; never, until then.
+
     Of a fresh run, `lane` are those who may have waited in its bucket, in order of arrival; those
     `fading` were about to leave. `expected` is who should have run, `late` who was told instead.
     """
@@ -65,6 +67,7 @@ class Run:
     failure: type[BaseException] | None = None
     spoil: Callable[[Sequence[Any]], Any] | None = None
     is_hung: bool = False
+    is_behind: bool = False
     failed: int = 0
     abandoned: int = 0
     again: int = 0
@@ -81,6 +84,11 @@ class Run:
     @property
     def is_plain(self) -> bool:
         return all(item.is_plain for item in self.lane)
+
+    @property
+    def is_next(self) -> bool:
+        """Whether it waits behind another one that runs."""
+        return self.taken == math.inf
 
     def __repr__(self) -> str:
         return f"the run of {self.items}"
@@ -137,7 +145,7 @@ class Station:
         self.features = Features.draw(rng, size)
         self.max_queue_size = rng.choice((rng.randint(1, 2 * size), 4 * size, 16 * size, 1000))
         self.batch_timeout = rng.choice((0.0, 0.0, history.span(1.0), history.span(4.0)))
-        self.concurrency = rng.choice((1, 1, 2, 3))
+        self.concurrency = 1 if self.features.prefetch else rng.choice((1, 1, 2, 3))
         self.pace = rng.choice(("constant", "random", "growing", "instant"))
         self.fault_rate = rng.choice((0.0, 0.0, 0.1, 0.4))
         self.observer_fault_rate = rng.choice((0.0, 0.0, 0.2))
@@ -151,7 +159,10 @@ class Station:
             on_batch=self.observe,
             **self.features.options(self.cost),
         )
-        self.draining = self.closed = False
+        self.draining = self.closed = self.ended = False
+        self.asked = False  # For the thread, when the loop was at rest last.
+        self.somebody_left = False  # Since a batch was handed over last.
+        self.is_plain = True  # Nobody has had a priority or a deadline since nobody waited.
         self.waiting: dict[Item, None] = {}  # Accepted, wanted, not started; oldest first.
         self.leaving: dict[Item, None] = {}  # Cancelled; the Batcher hears of it in the next pass.
         self.dated: dict[Item, None] = {}  # They have a deadline and no fate yet.
@@ -173,8 +184,19 @@ class Station:
         return self.history.loop.time()
 
     @property
+    def is_over(self) -> bool:
+        """Whether it has closed, or drained: it makes no records any more."""
+        return self.closed or self.ended
+
+    @property
     def is_padded(self) -> bool:
         return bool(self.features.allowed_sizes)
+
+    @property
+    def prefetches(self) -> bool:
+        """Whether it may hand over a batch while another one runs."""
+        is_alone = self.concurrency == self.executor.slots == 1
+        return self.features.prefetch and is_alone and isinstance(self.executor, SimulatedExecutor)
 
     def padded(self, rows: int) -> int:
         """The smallest allowed size that holds so many rows."""
@@ -215,6 +237,14 @@ class Station:
     def is_wanted(self, item: Item) -> bool:
         return item.fate is None and item.deadline > self.now()
 
+    def rest(self) -> None:
+        """The loop is at rest."""
+        self.refresh()
+        has_turn = len(self.running) + len(self.hung) < self.concurrency
+        held = [*self.waiting]
+        self.is_plain = self.is_plain or not held
+        self.asked = has_turn and oracle.decide(self, held, self.now()) is not None
+
     # -------------------------------------------------------------------------------- who comes
 
     def verdict(self, call: Call) -> tuple[Refusal, ...]:
@@ -251,9 +281,11 @@ class Station:
             if call.timeout is not None:
                 item.deadline = item.arrival + call.timeout
                 self.dated[item] = None
+            self.is_plain = self.is_plain and item.is_plain
 
     def settle(self, item: Item, fate: Fate, blame: Blame = None) -> None:
         item.fate, item.blame = fate, blame
+        self.somebody_left = self.somebody_left or fate != "answered"
         self.fates[fate] += 1
         self.waiting.pop(item, None)
         self.dated.pop(item, None)
@@ -289,12 +321,15 @@ class Station:
             if call.awaited is not None and item.fate is None:
                 self.settle(item, "cancelled")
         self.due.pop(call, None)
+        if call.error is None:
+            self.history.come_back(call)
 
     # -------------------------------------------------------------------------------- what runs
 
     def begin(self, batch: lib.Batch[Item], done: Done) -> Done:
         """The Batcher gives a batch to its executor; returns what that calls at the end."""
         run = Run(self, batch, list(batch), self.now(), cap=self.cap.size)
+        run.is_behind = self.prefetches and bool(self.running)
         incident = run.items[0].incident
         if incident is not None:
             run.incident, run.reasons = incident, {lib.Reason.AGAIN}
@@ -313,7 +348,9 @@ class Station:
             item.run = run
             self.waiting.pop(item, None)
         self.plan(run)
+        self.asked, self.somebody_left = False, bool(self.leaving)
         self.runs[batch] = run
+        run.taken = math.inf if run.is_behind else run.taken
         self.running.append(run)
         self.executor.running.append(run)
         return functools.partial(self.finish, run, done)
@@ -379,6 +416,9 @@ class Station:
         else:
             self.last_run_time = run.run_time = outcome.run_time
             self.running.remove(run)
+        for behind in self.running[:1]:
+            behind.taken = min(behind.taken, self.now())
+        if not run.is_hung:
             self.run_times.observed.append((run.padded_size, outcome.run_time))
             self.decide_fates(run)
         self.ending = run
@@ -389,7 +429,7 @@ class Station:
     def decide_fates(self, run: Run) -> None:
         """Answers and failures of a batch that has ended; or the part of it that runs next."""
         run.abandoned = sum([item.fate is not None for item in run.items])
-        if self.closed:
+        if self.is_over:
             return
         self.to_record += len(run.items)
         failure, incident = run.failure, run.incident
@@ -460,7 +500,8 @@ class Station:
         """A call has been given up on its executor: if nothing else can run, everybody is told."""
         if self.is_stuck():
             self.refresh()
-            for item in [*self.waiting]:
+            behind = [item for run in self.running for item in run.items if item.fate is None]
+            for item in [*self.waiting, *behind]:
                 self.settle(item, "failed", lib.BatcherStuck)
 
     def shut(self) -> None:
@@ -489,16 +530,18 @@ class Station:
         }
         # Time is up, or the one who leaves is cancelled: both close in the step that hears of it.
         drained = await watched(ending[way](), lambda _: None, self.shut)
+        self.ended = True
         self.history.check(invariants.AT_END_OF_DRAIN, (self, drained))
 
 
 def is_of(record: lib.BatchRecord, run: Run) -> bool:
     """Whether a record can only be of this batch, or of one that is like it in everything."""
-    times = tuple([run.taken - item.arrival for item in run.items])
+    times = [run.taken - item.arrival for item in run.items]
     abandoned = sum([item.fate is not None for item in run.items])
-    mine = (run.bucket, count_rows(run.items), times, abandoned, run.incident is not None)
+    mine = (run.bucket, count_rows(run.items), abandoned, run.incident is not None)
     is_part = record.reason is lib.Reason.AGAIN
-    return mine == (record.bucket, record.size, record.queue_times, record.abandoned, is_part)
+    theirs = (record.bucket, record.size, record.abandoned, is_part)
+    return mine == theirs and invariants.are_same_times(record.queue_times, times)
 
 
 class TellsTheBooks(Executor):
@@ -515,7 +558,7 @@ class TellsTheBooks(Executor):
     def lose_slot(self) -> None:
         # A Batcher that is closed makes no records.
         for run in self.running:
-            if run.station.closed and run.is_over_its_time() and not run.is_hung:
+            if run.station.is_over and run.is_over_its_time() and not run.is_hung:
                 run.is_hung = True
                 run.station.running.remove(run)
                 run.station.hung.append(run)

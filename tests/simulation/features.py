@@ -34,6 +34,8 @@ class Features:
     bytes_rate: float = 0.0
     poison_rate: float = 0.0
     memory: int | None = None
+    prefetch: bool = False
+    regroup: bool = False
 
     @classmethod
     def draw(cls, rng: random.Random, max_batch_size: int) -> "Features":
@@ -54,6 +56,8 @@ class Features:
             **(costs if self.max_cost is not None else {}),
             "repeatable": self.repeatable,
             "run_timeout": self.run_timeout,
+            "prefetch": self.prefetch,
+            "regroup": self.regroup,
             "admission": lib.Admission(self.max_queue_bytes, self.max_wait),
             "fairness": lib.Fairness(self.ageing),
             "isolation": lib.Isolation(self.max_extra_runs, self.probe_after),
@@ -105,6 +109,15 @@ def _bound_waits(features: Features, rng: random.Random, _: int) -> None:
     features.max_wait = rng.choice((0.5, 2.0))
 
 
+def _prefetch(features: Features, rng: random.Random, _: int) -> None:
+    features.prefetch = True
+    features.regroup = rng.random() < 0.5
+
+
+def _regroup(features: Features, _: random.Random, __: int) -> None:
+    features.regroup = True
+
+
 SWITCHES: list[Callable[[Features, random.Random, int], None]] = [
     _prescribe_sizes,
     _count_costs,
@@ -115,4 +128,6 @@ SWITCHES: list[Callable[[Features, random.Random, int], None]] = [
     _set_priorities,
     _bound_bytes,
     _bound_waits,
+    _prefetch,
+    _regroup,
 ]

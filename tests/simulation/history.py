@@ -25,6 +25,10 @@ AGES = 1e4
 """Seconds after which everything that was going on has come back."""
 
 
+MOST_ITEMS = 160
+"""Nobody comes back any more."""
+
+
 class Parts(NamedTuple):
     """What is simulated; the tests put broken parts in."""
 
@@ -62,6 +66,7 @@ class History:
         self.quantum = rng.choice((0.0, 0.25, 0.25))
         self.buckets = rng.choice((1, 1, 3, 1000))
         self.cancel_rate, self.ambush_rate = rng.choice(((0.0, 0.0), (0.3, 0.0), (0.3, 0.2)))
+        self.return_rate = rng.choice((0.0, 0.0, 0.5, 0.95))
         kind = parts.executor if rng.random() < 0.8 else SimulatedLoopExecutor
         executors: list[Executors] = [
             kind(rng.choice((1, 1, 2, 3))) for _ in range(rng.choice((1, 1, 2)))
@@ -93,7 +98,7 @@ class History:
 
     def rest(self) -> None:
         for station in self.stations:
-            station.refresh()
+            station.rest()
             self.check(invariants.AT_REST, station)
         if self.violations:
             raise Violated
@@ -133,8 +138,8 @@ class History:
                 self.plan_call(now)
         return now
 
-    def plan_call(self, at: float) -> None:
-        rng, station = self.rng, self.rng.choice(self.stations)
+    def plan_call(self, at: float, station: Station | None = None) -> None:
+        rng, station = self.rng, station or self.rng.choice(self.stations)
         door = rng.choice(("submit", "submit", "receipt", "receipt", "many", "receipts"))
         call = Call(station, door, rng.randrange(self.buckets) or None)
         # Whom to blame is a question in a crowd only.
@@ -152,6 +157,11 @@ class History:
             self.items.append(item)
         patience = self.span(4.0) if rng.random() < self.cancel_rate else None
         self.loop.call_at(at, self.arrive, call, patience)
+
+    def come_back(self, answered: Call) -> None:
+        """Some callers ask again as soon as they are answered."""
+        if self.rng.random() < self.return_rate and len(self.items) < MOST_ITEMS:
+            self.plan_call(self.loop.time(), answered.station)
 
     def plan_wishes(self, call: Call) -> None:
         rng, features = self.rng, call.station.features

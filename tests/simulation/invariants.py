@@ -5,7 +5,7 @@ The docstring of an invariant is what must hold; it returns what does not, or so
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import batcher as lib
@@ -46,9 +46,29 @@ def bounds_are_kept(run: "Run") -> object:
         or (run.incident is None and rows > max(run.cap, station.padded(lone)))
         or not station.may_cost(run.items)
         or any(item.bucket != run.bucket for item in run.items)
-        or len(station.running) + len(station.hung) >= station.concurrency
-        or len(station.executor.running) >= station.executor.slots
+        or len(station.running) + len(station.hung) >= station.concurrency + run.is_behind
+        or len(station.executor.running) >= station.executor.slots + run.is_behind
     )
+
+
+def prefetched_is_full(run: "Run") -> object:
+    """A batch is handed over behind another one only if nobody could have come into it or before.
+
+    It is full and of the oldest bucket, and nobody has a priority or a deadline. Or it is a part of
+    the one that has just ended, behind one that was handed over before.
+    """
+    if not run.is_behind or run.incident is not None:
+        return None
+    station = run.station
+    held = [*station.waiting, *station.leaving]
+    lane = [item for item in held if item.bucket == run.bucket]
+    return count_rows(lane) < run.cap or not all(item.is_plain for item in held)
+
+
+def nobody_else_waits_longer(run: "Run") -> object:
+    """Nothing is handed over behind another batch beside somebody else who waits for the thread."""
+    others = [other for other in run.station.executor.stations if other is not run.station]
+    return run.is_behind and run.incident is None and any(o.asked and o.waiting for o in others)
 
 
 def padding_is_least(run: "Run") -> object:
@@ -191,6 +211,23 @@ def work_is_conserved(station: "Station") -> object:
     return oracle.decide(station, [*station.waiting], station.now())
 
 
+def full_batches_are_prefetched(station: "Station") -> object:
+    """At rest, a full batch does not wait in the queue behind one that runs, where it need not.
+
+    Nobody looks again only because somebody has left, here or in another Batcher of the thread.
+    """
+    if not station.prefetches or len(station.running) != 1 or station.hung or not station.waiting:
+        return None
+    others = [other for other in station.executor.stations if other is not station]
+    if any(each.somebody_left for each in station.executor.stations):
+        return None
+    if any(other.waiting for other in others) or not station.is_plain:
+        return None
+    bucket = next(iter(station.waiting)).bucket
+    rows = count_rows(item for item in station.waiting if item.bucket == bucket)
+    return rows >= station.cap.size and f"{[*station.waiting]} behind {station.running}"
+
+
 def isolation_goes_on(station: "Station") -> object:
     """At rest, whoever was in a failed batch and has not been told is in a part that runs."""
     station.incidents = [incident for incident in station.incidents if incident.untold]
@@ -240,7 +277,7 @@ def slots_agree(station: "Station") -> object:
 
 
 def free_slots(station: "Station") -> int:
-    return station.executor.slots - len(station.executor.running)
+    return station.executor.slots - sum([not run.is_next for run in station.executor.running])
 
 
 def loop_hears_planned_reports_only(station: "Station") -> object:
@@ -260,13 +297,22 @@ def record_agrees(run: "Run") -> object:
         requests=len(run.items),
         bucket=run.bucket,
         reason=run.record.reason if run.record else lib.Reason.IDLE,
-        queue_times=tuple([run.taken - item.arrival for item in run.items]),
+        queue_times=run.record.queue_times if run.record else (),
         run_time=run.run_time,
         failed=run.failed,
         abandoned=run.abandoned,
         again=run.again,
     )
-    return run.record != expected and f"{run.record} instead of {expected}"
+    times = [run.taken - item.arrival for item in run.items]
+    is_right = run.record == expected and are_same_times(expected.queue_times, times)
+    return not is_right and f"{run.record} instead of {expected}, after {times}"
+
+
+def are_same_times(times: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether times are the same but for rounding."""
+    if len(times) != len(others):
+        return False
+    return all(abs(a - b) < TICK for a, b in zip(times, others, strict=True))
 
 
 def reason_is_true(run: "Run") -> object:
@@ -356,7 +402,8 @@ def receipts_agree(call: "Call") -> object:
         if receipt is not None and item.run is not None and item.run.record is not None:
             record, waited = item.run.record, item.run.taken - item.arrival
             shared = (record.run_time, record.size, record.requests, record.padded_size)
-            if receipt != lib.Receipt(waited, *shared, record.reason):
+            expected = lib.Receipt(receipt.queue_time, *shared, record.reason)
+            if receipt != expected or abs(receipt.queue_time - waited) > TICK:
                 return f"{receipt} beside {record}"
     return None
 
@@ -384,7 +431,13 @@ def no_task_is_left(station: "Station") -> object:
     return [task for task in asyncio.all_tasks(loop) if task is not asyncio.current_task(loop)]
 
 
-AT_EVERY_START: "list[Invariant[Run]]" = [nothing_late_runs, bounds_are_kept, padding_is_least]
+AT_EVERY_START: "list[Invariant[Run]]" = [
+    nothing_late_runs,
+    bounds_are_kept,
+    padding_is_least,
+    prefetched_is_full,
+    nobody_else_waits_longer,
+]
 AT_START: "list[Invariant[Run]]" = [
     only_who_waits_runs,
     first_in_first_out,
@@ -407,6 +460,7 @@ AT_REST: "list[Invariant[Station]]" = [
     nobody_is_overdue,
     hangs_are_told,
     work_is_conserved,
+    full_batches_are_prefetched,
     isolation_goes_on,
     slots_agree,
     stats_agree,

@@ -173,8 +173,12 @@ def waits_too_long(station: "Station", call: "Call", held: "Sequence[Item]") -> 
         return False
     if not (station.running or held):
         return False
-    left = [station.expected(run.padded_size) - (now - run.taken) for run in station.running]
-    soonest = max(0.0, min(left)) if len(left) >= station.concurrency else 0.0
+    left = [
+        max(0.0, station.expected(run.padded_size) - (0.0 if run.is_next else now - run.taken))
+        for run in station.running
+    ]
+    ready = sum(left) if station.concurrency == 1 else min(left, default=0.0)
+    soonest = ready if len(left) >= station.concurrency else 0.0
     ahead = count_rows(item for item in held if goes_before(item, call, now))
     wait = soonest + ahead // cap // station.concurrency * full
     if features.max_wait is not None and wait > features.max_wait:
