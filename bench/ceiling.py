@@ -2,7 +2,6 @@
 
 import contextlib
 import pathlib
-import re
 import subprocess
 import sys
 import threading
@@ -28,8 +27,6 @@ COLUMNS: Final = ("round", "rows/s", "rows a batch", "TensorFlow alone, rows/s",
 LONE_COLUMNS: Final = ("round", "p50 of a lone client, µs", "a call of TensorFlow, µs", "more, µs")
 
 WARMUP: Final = 1
-
-_ROWS: Final = re.compile(rb"^batcher_batch_rows_(sum|count)\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
 
 
 class Round(NamedTuple):
@@ -165,9 +162,9 @@ def _compare(three: Three, clients: int, seconds: int) -> Round:
         return run_wrk(url, sent.body, connections=clients, seconds=lasting, headers=sent.headers)
 
     load(WARMUP)
-    rows, batches = _batches(three.ours)
+    rows, batches = three.ours.batches()
     rate = load(seconds).rate
-    more_rows, more_batches = _batches(three.ours)
+    more_rows, more_batches = three.ours.batches()
     size = (more_rows - rows) / max(1.0, more_batches - batches)
     with _offered(three.echo, path, sent, Offered(rate, seconds + WARMUP, kind="constant")):
         call = three.alone.call(round(size), seconds)
@@ -191,12 +188,6 @@ def _compare_lone(three: Three, seconds: int) -> Lone:
     body = tensorflow_serving(path).write(row_of(three.model)).body
     figures = run_wrk(three.ours.url(path), body, connections=1, seconds=seconds)
     return Lone(figures.p50 * 1000, three.alone.call(1, seconds / 2))
-
-
-def _batches(server: Server) -> tuple[float, float]:
-    """Rows and batches so far."""
-    found = dict(_ROWS.findall(server.ask("GET", "/metrics")[1]))
-    return float(found[b"sum"]), float(found[b"count"])
 
 
 def _show(title: str, busy: list[Round], lone: list[Lone]) -> None:

@@ -34,6 +34,8 @@ PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 SHOWN_OF_LOG: Final = 3000
 
+_ROWS: Final = re.compile(rb"^batcher_batch_rows_(sum|count)\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
+
 
 class Server:
     """A running server at a port of the loopback."""
@@ -67,6 +69,24 @@ class Server:
         """Megabytes of it that are resident now, without the processes below it."""
         pages = int(pathlib.Path(f"/proc/{self._pid}/statm").read_text().split()[1])
         return pages * PAGE / 1e6
+
+    def batches(self) -> tuple[float, float]:
+        """Rows and batches that its models have run so far."""
+        found = dict(_ROWS.findall(self.ask("GET", "/metrics")[1]))
+        return float(found[b"sum"]), float(found[b"count"])
+
+    def freeze(self) -> None:
+        """Stop it where it is: it needs no CPU."""
+        Family(self._pid).freeze()
+
+    @contextlib.contextmanager
+    def thawed(self) -> Iterator[None]:
+        """Let it go on until the block is left."""
+        Family(self._pid).thaw()
+        try:
+            yield
+        finally:
+            self.freeze()
 
     def said(self) -> str:
         """All that it has written so far."""
@@ -119,6 +139,7 @@ def _read(log: int) -> str:
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """Ask it to stop; end its whole process group if it does not, or leaves somebody behind."""
     process.terminate()
+    Family(process.pid).thaw()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_LIMIT)
     with contextlib.suppress(ProcessLookupError):
