@@ -84,13 +84,14 @@ class Batcher(Dispatcher[T, R]):
         gets BatcherStuck, as does whoever comes, until it comes back. None waits for ever.
     prefetch
         Whether a full batch may be put together and handed over while another one runs, so that
-        its thread need not wait for the event loop in between. Who comes after that with more
-        urgency waits for it. Batches of requests with priorities or deadlines are not, nor is
-        anything while others wait for the executor, or with `concurrency`.
+        its thread need not wait for the event loop in between. Only where nobody who waits has a
+        priority or a deadline, nobody else waits for the executor, that has one thread, and
+        `concurrency` is 1. Whoever comes then waits for that batch, however urgent.
     regroup
         Whether a free thread may wait for those it has just answered, where they come back at once
-        and one batch of them all is learned to take less time than two. It never waits by the
-        clock, nor for a lone caller: see `batcher.regroup`.
+        and one batch of them all is learned to take less time than two; not for a caller who is
+        alone. See `batcher.regroup`. Off with a `batch_timeout`, which waits anyway, and with
+        `batch_cost`.
     admission, fairness, isolation
         Bounds on bytes and waits; how priorities and deadlines share; what innocents may cost.
     executor
@@ -225,8 +226,8 @@ class Batcher(Dispatcher[T, R]):
         `size` is its number of rows, `nbytes` its memory; only requests of one `bucket` share a
         batch. Lower `priority` goes first; inside one, the request whose `timeout` (seconds) ends
         first. When it ends before there is a result, DeadlineExceeded is raised at that moment, and
-        what has not run will not. Cancelling the caller takes the item out of the queue, or drops
-        its result if it runs already.
+        what waits in the queue will not run. Cancelling the caller takes the item out of the queue,
+        or drops its result if it is in a batch already.
 
         Raises QueueFull, RequestTooLarge, DeadlineExceeded, BatcherStuck, BatcherClosed,
         BatchFailed, or the exception that `run_batch` returned in place of the result.
@@ -481,7 +482,8 @@ class Batcher(Dispatcher[T, R]):
     async def close(self) -> None:
         """Refuse new requests and fail all that have no answer yet, queued or running.
 
-        What runs is not interrupted; its results are dropped. Nobody waits for this Batcher after.
+        What runs is not interrupted, and what was prefetched behind it runs still; their results
+        are dropped. Nobody waits for this Batcher after.
         """
         self._shut()
         if self._batching is not None:

@@ -4,9 +4,10 @@
                                                               │
          each caller's future <── answered, or split and run again
 
-The batching coroutine wakes when a request arrives beside a free thread, and starts what the policy
-releases. The same step runs directly when a batch has ended, before that batch's callers are told:
-the model thread must not wait for them. Whatever ends the coroutine ends all who wait for it.
+The batching coroutine wakes when a request arrives beside a free thread, or one that makes a batch
+full to prefetch beside a busy one, and starts what the policy releases. The same step runs directly
+when a batch has ended, before that batch's callers are told: the model thread must not wait for
+them. Whatever ends the coroutine ends all who wait for it.
 
 `Dispatcher` is the half of `Batcher` below its doors; nobody else uses it.
 """
@@ -150,7 +151,9 @@ class Dispatcher(Generic[T, R]):
         self._plain_terms: Terms[T] = Terms(0.0, 0.0, None, fits)
 
         self._prefetches = rules.prefetch and rules.concurrency == 1 and executor.in_order
-        self._regrouping = Regrouping(self._padded) if rules.regroup else None
+        # What else than rows a batch may cost, nobody could tell before its callers are back.
+        regroups = rules.regroup and rules.cost is None
+        self._regrouping = Regrouping(self._padded) if regroups else None
 
         # What the batching coroutine waits for: an arrival that makes so many rows wait, or more.
         # Beside a free thread that is any; beside a busy one it is a batch to prefetch, or none.
@@ -221,10 +224,8 @@ class Dispatcher(Generic[T, R]):
                     self._turns.keep()
                 continue
             # A batch that ends, or a turn that is granted, calls again.
-            ahead = self._prefetch()
-            if ahead is not None:
-                listening_from = ahead
-                break
+            listening_from = self._prefetch()
+            break
         self._listening_from = listening_from
         self._set_timer(until)
         self._turns.return_unused()
@@ -250,28 +251,26 @@ class Dispatcher(Generic[T, R]):
         del self._running[run]
         return False
 
-    def _prefetch(self) -> float | None:
-        """Hand over a full batch to run next; None: look again, else from how many rows on."""
-        if not self._prefetches or len(self._running) != 1 or self._hung:
-            return math.inf
-        if self._turns.are_wanted:
-            return math.inf  # Who waits for the thread would wait for that batch as well.
-        decision = next_prefetch(self._queue)
-        if not isinstance(decision, Lane):
-            return decision
-        self._start(decision, Reason.FULL)
-        return None
+    def _prefetch(self) -> float:
+        """Hand over a full batch behind the one that runs; from how many rows on to look again."""
+        can_prefetch = self._prefetches and not self._hung
+        # Who waits for the thread would have to wait for that batch as well.
+        while can_prefetch and len(self._running) == 1 and not self._turns.are_wanted:
+            decision = next_prefetch(self._queue)
+            if not isinstance(decision, Lane):
+                return decision
+            self._start(decision, Reason.FULL)
+        return math.inf
 
     def _waits_for_answered(self, lane: Lane[T, R]) -> bool:
         """Whether to keep the thread free for those it has just answered."""
         regrouping = self._regrouping
         if regrouping is None or self._running or not self._turns.are_free:
             return False
-        now, most = self._clock(), self._queue.max_batch_size
-        if not regrouping.waits(lane.bucket, lane.rows, most, now):
+        now, earliest = self._clock(), self._deadlines.earliest()
+        if earliest is not None and now >= earliest - IN_TIME * self._last_run_time:
             return False
-        earliest = self._deadlines.earliest()
-        return earliest is None or now < earliest - IN_TIME * self._last_run_time
+        return regrouping.waits(lane.bucket, lane.rows, self._queue.max_batch_size, now)
 
     def _look_again(self) -> None:
         """Decide again after the next pass of the loop."""
@@ -290,9 +289,10 @@ class Dispatcher(Generic[T, R]):
         return Terms(now, now + self._expected(size), padded, self._plain_terms.fits)
 
     def _launch(self, run: Run[T, R]) -> None:
-        """Give a batch to the executor, in the turn that was taken for it."""
+        """Give a batch to the executor, in the turn that was taken for it or behind another one."""
         run.padded_size = self._padded(run.size) if self._allowed else run.size
-        if self._concurrency > 1 or len(self._running) == 1:
+        run.is_behind = self._concurrency == 1 and len(self._running) > 1
+        if not run.is_behind:
             self._begin(run)
         self._executor.run(self._run_batch, run.batch(), functools.partial(self._finish, run))
 
@@ -309,6 +309,7 @@ class Dispatcher(Generic[T, R]):
             self._turns.end()
             return
         if behind.taken == math.inf:
+            self._turns.renew()
             self._begin(behind)
         self._advance()
 
@@ -321,16 +322,14 @@ class Dispatcher(Generic[T, R]):
             self._come_back(run)
             return
         now = self._clock()
-        if self._prefetches:
-            # One that ran behind another has begun before the end of that was noticed.
+        if run.is_behind:
+            # It has begun before the end of the one before it was noticed.
             run.taken = min(run.taken, now - outcome.run_time)
         # The way to the thread and back counts as well: nobody else has the slot meanwhile.
         self._turns.charge(now - run.taken)
         self._last_run_time = run.run_time = outcome.run_time
+        self._note_end(run, now)
         self._running.pop(run, None)
-        if self._regrouping is not None:
-            answered = Answered(run.bucket, run.size, now, self._queue.rows_in(run.bucket))
-            self._regrouping.ended(answered, run.padded_size, now - run.taken)
         self._run_times.observe(run.padded_size, outcome.run_time)
         if self._repeatable and self._state is not State.CLOSED:
             self._finish_repeatable(run, outcome)
@@ -342,6 +341,20 @@ class Dispatcher(Generic[T, R]):
                 self._answer(run, *one_for_each(outcome, len(run.requests)))
                 self._end_if_drained()
         run.requests.clear()
+
+    def _note_end(self, run: Run[T, R], now: float) -> None:
+        """Its callers may be waited for."""
+        regrouping = self._regrouping
+        if regrouping is None:
+            return
+        try:
+            waiting = self._queue.rows_in(run.bucket)
+        except Exception as defect:  # noqa: BLE001 - buckets are somebody's code
+            self._die(defect)
+            return
+        answered = Answered(run.bucket, run.size, now, waiting)
+        is_full = run.reason is Reason.FULL
+        regrouping.ended(answered, run.padded_size, now - run.taken, is_full=is_full)
 
     def _finish_repeatable(self, run: Run[T, R], outcome: Outcome) -> None:
         """A batch has ended that may run again in parts, in the same turn, if it failed."""
@@ -355,6 +368,7 @@ class Dispatcher(Generic[T, R]):
             is_told = split.ended(error)
         else:
             is_told = True
+        # Behind a prefetched batch, which has begun, the part runs next; else it has begun itself.
         if split is None or not self._start_part(run, split) or self._prefetches:
             self._go_on()
         if is_told:
@@ -510,8 +524,7 @@ class Dispatcher(Generic[T, R]):
         self._max_unchecked_size = 0
         if self._is_stuck():
             # What is handed over still is behind a call that hangs.
-            behind = [request for run in self._running for request in run.requests]
-            for request in [*self._queue.take_all(), *behind]:
+            for request in [*self._queue.take_all(), *self._handed_over()]:
                 self._fail(request, self._stuck())
             self._end_if_drained()
         elif is_open:
@@ -539,11 +552,7 @@ class Dispatcher(Generic[T, R]):
             return
         self._state = State.CLOSED
         self._max_unchecked_size = 0
-        left = list(self._queue.take_all())
-        for run in self._running:
-            left += run.requests
-            left += [] if run.split is None else run.split.waiting()
-        for request in left:
+        for request in [*self._queue.take_all(), *self._handed_over()]:
             self._fail(request, self._not_open())
         self._listening_from = math.inf
         self._set_timer(None)
@@ -556,6 +565,14 @@ class Dispatcher(Generic[T, R]):
             self._executor.detach()
         if self._batching is not None:
             self._batching.cancel()
+
+    def _handed_over(self) -> list[Request[T, R]]:
+        """All who are in a batch, or wait for a part of one that failed; told or not."""
+        requests: list[Request[T, R]] = []
+        for run in self._running:
+            requests += run.requests
+            requests += [] if run.split is None else run.split.waiting()
+        return requests
 
     def _expected(self, size: int) -> float:
         """How long a batch of so many rows should take; 0.0 while nothing is known."""

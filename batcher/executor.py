@@ -114,6 +114,10 @@ class Executor(ABC):
         self._claims.ask(claimant, granted)
         return False
 
+    def renew(self, claimant: Claimant) -> None:
+        """Go on in the slot that one has, which nobody else wants: another turn begins."""
+        self._claims.begin(claimant)
+
     def release(self) -> None:
         """Give a slot back: to whoever is next, else it becomes free."""
         self.give_back()
@@ -274,6 +278,10 @@ class Turns:
         self._executor.give_back()
         self._advance()
         self._executor.pass_on()
+
+    def renew(self) -> None:
+        """Go on in the turn that ends, with what was handed over behind."""
+        self._executor.renew(self._claimant)
 
     def keep(self) -> None:
         """Nothing ran in a turn that was taken: `take` it again, or return it unused."""

@@ -94,10 +94,10 @@ def next_prefetch(queue: RequestQueue[T, R]) -> Lane[T, R] | float:
     Only what goes next in any case: a full batch of the oldest, where nobody may overtake.
     """
     first = queue.first()
-    if not queue.is_plain:
+    if first is None or not queue.is_plain:
         return math.inf
-    missing = queue.max_batch_size - (0 if first is None else first.rows)
-    return queue.rows + missing if first is None or missing > 0 else first
+    missing = queue.max_batch_size - first.rows
+    return queue.rows + missing if missing > 0 else first
 
 
 def _reason_to_go(

@@ -20,15 +20,16 @@ as learned. A thread is kept free for it as long as that is likely to pay:
 - somebody has come in the last passes of the event loop, or in the last eighth of s. An answer goes
   out and the next question comes in while the loop is busy with the others.
 
-It is looked at after each pass of the loop, and nothing is timed. Where it does not work out, it is
+It is looked at after each pass of the loop, and no timer is set. Where it does not work out, it is
 tried more and more seldom.
 
 Guarantees
 ----------
 - The thread is kept for s at most, or for the pass of the loop in which s ends.
-- Nobody waits for company who is the only caller: one answered, one back, none to wait for.
-- Nobody waits where it saves nothing: where twice the rows take twice the time.
-- Where callers do not come back at once, it is tried after one batch in 64 at most.
+- Nobody waits who is alone, with as many rows as before: all who were answered are back.
+- Nobody waits where it saves nothing, where twice the rows take twice the time; but for one attempt
+  in 64, of half the time of both at most, as what is known may be old.
+- Where callers do not come back at once, it is tried after one batch in 64 in the end.
 """
 
 from collections.abc import Callable, Hashable
@@ -81,11 +82,11 @@ class Regrouping:
         self._pause = self._skip = 0
         self._declined = 0
 
-    def ended(self, answered: Answered, padded_size: int, seconds: float) -> None:
+    def ended(self, answered: Answered, padded_size: int, seconds: float, *, is_full: bool) -> None:
         """A batch has ended after so many seconds, and its callers are about to hear of it."""
         self._times.observe(padded_size, seconds)
-        if self._answered is not None and self._saves:
-            self._pause = 0  # So many came back that they filled the batch.
+        if self._answered is not None and self._saves and is_full:
+            self._pause = 0  # So many had come back that they filled it.
         self._answered = None
         if self._skip:
             self._skip -= 1
@@ -101,7 +102,7 @@ class Regrouping:
         answered = self._answered
         if answered is None:
             return False
-        back = rows - answered.waiting
+        back = rows - answered.waiting if answered.bucket == bucket else 0
         if answered.bucket == bucket and back < answered.rows:
             if self._saves is None:
                 self._saves = self._would_save(rows, answered.rows - max(back, 0), most)

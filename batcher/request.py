@@ -95,14 +95,15 @@ class Run(Generic[T, R]):
     """
 
     __slots__ = (
-        *("bucket", "count", "padded_size", "reason", "requests", "run_time", "size"),
-        *("split", "taken", "timer"),
+        *("bucket", "count", "is_behind", "padded_size", "reason", "requests", "run_time"),
+        *("size", "split", "taken", "timer"),
     )
 
     def __init__(self, bucket: Hashable, reason: Reason) -> None:
         self.bucket = bucket
         self.reason = reason
         self.taken = math.inf
+        self.is_behind = False
         self.requests: list[Request[T, R]] = []
         self.size = 0
         self.padded_size = 0

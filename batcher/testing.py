@@ -156,9 +156,9 @@ class FakeExecutor(Executor):
     def _begin(self) -> None:
         """Begin with what was handed over first."""
         function, argument, done = self._handed_over.popleft()
-        self._busy += 1
         loop = asyncio.get_running_loop()
         seconds = self._run_time(argument) if callable(self._run_time) else self._run_time
+        self._busy += 1
         self.started.append(argument)
         outcome = call(function, argument, loop.time)._replace(run_time=seconds)
         if seconds > 0:
@@ -169,9 +169,11 @@ class FakeExecutor(Executor):
     def _end(self, outcome: Outcome, done: Done) -> None:
         """Go on with what was handed over behind it, and tell the result."""
         self._busy -= 1
-        if self._handed_over:
-            self._begin()
-        done(outcome)
+        try:
+            if self._handed_over:
+                self._begin()
+        finally:
+            done(outcome)
 
     def start_next(self) -> None:
         """Let the function run that was handed over first; its result is not told yet."""

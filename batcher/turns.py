@@ -27,7 +27,9 @@ v2 - v1 - L(A). B began at v1 or more, or was lifted to it before it ran, and en
 less: B ran for at most v2 - v1 + L(B). The difference is at most L(A) + L(B). Added up over all n
 claimants, all of the time is at most n times that of A, and n - 1 of such differences.
 
-With several slots, L is what one claimant may run at a time: its longest turn times its turns.
+With several slots, L is what one claimant may run at a time: its longest turn times its turns. A
+batch that was prefetched, while nobody else asked, goes on in the slot of the one before it: then L
+is two batches.
 """
 
 from collections.abc import Callable

@@ -402,12 +402,12 @@ class TellsEverybodyAtOnce(Broken):
 
 
 class NeverPrefetches(Broken):
-    def _prefetch(self) -> float | None:
+    def _prefetch(self) -> float:
         return math.inf
 
 
 class PrefetchesWhatIsNotFull(Broken):
-    def _prefetch(self) -> float | None:
+    def _prefetch(self) -> float:
         most = self._queue.max_batch_size
         self._queue.max_batch_size = max(1, most // 2)
         listening_from = super()._prefetch()

@@ -356,8 +356,8 @@ async def test_an_ended_request_is_freed_without_the_garbage_collector() -> None
 class BreaksInside:
     """A bucket that can be hashed at the door and not any more when its batch is taken."""
 
-    def __init__(self) -> None:
-        self.left = 2
+    def __init__(self, left: int = 2) -> None:
+        self.left = left
 
     def __hash__(self) -> int:
         if not self.left:
@@ -375,10 +375,10 @@ class NoOldest(RequestQueue[int, int]):
         raise ValueError(msg)
 
 
-@pytest.mark.parametrize("bucket", [BreaksInside(), None])
+@pytest.mark.parametrize("bucket", [BreaksInside(), BreaksInside(3), None])
 async def test_a_defect_of_the_batching_ends_it_aloud(bucket: object, reports: Reports) -> None:
     executor = FakeExecutor()
-    async with Batcher(double, executor=executor) as batcher:
+    async with Batcher(double, regroup=True, executor=executor) as batcher:
         if bucket is None:
             batcher._queue = NoOldest(1)
         callers = [asyncio.ensure_future(batcher.submit(1, bucket=b)) for b in (bucket, "other")]

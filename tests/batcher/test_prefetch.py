@@ -19,6 +19,7 @@ from batcher import (
     QueueFull,
     ThreadExecutor,
 )
+from batcher.executor import Done, Function
 from batcher.testing import FakeExecutor, Faults
 from tests.batcher.conftest import Reports
 from tests.batcher.scenes import LONG, assert_nothing_left, double, outcomes, ran, settle, work_off
@@ -269,3 +270,83 @@ def test_a_model_thread_goes_on_without_the_event_loop() -> None:
         assert began == [1, 4]
 
     asyncio.run(main())
+
+
+# ----------------------------------------------------------------------------- beside other things
+
+
+@pytest.mark.parametrize("prefetch", [True, False])
+async def test_what_was_used_alone_is_not_paid_for(*, prefetch: bool) -> None:
+    """Full batches that went on for long beside nobody; then another one wants as much."""
+    executor = FakeExecutor(run_time=1.0)
+    async with (
+        Batcher(double, max_batch_size=FULL, prefetch=prefetch, executor=executor) as batcher,
+        Batcher(double, max_batch_size=FULL, executor=executor) as other,
+    ):
+        asking(batcher, *range(240))
+        await asyncio.sleep(30.5)
+        asking(other, *range(1000, 1120))
+        await asyncio.sleep(20.0)
+    kinds = [items[0] >= 1000 for items in ran(executor)[32:52]]
+    assert 9 <= kinds.count(True) <= 11
+
+
+async def test_parts_behind_a_call_that_hangs_are_told_with_those_who_wait_for_them(
+    reports: Reports,
+) -> None:
+    """A batch fails while another one is bound, which hangs."""
+    executor = FakeExecutor(by_hand=True)
+    async with Batcher(
+        Faults(double, poison=[0]),
+        max_batch_size=FULL,
+        prefetch=True,
+        repeatable=True,
+        run_timeout=1.0,
+        executor=executor,
+    ) as batcher:
+        failing = asking(batcher, 0, 1)
+        await settle()
+        bound = asking(batcher, 2, 3, 4, 5)
+        await settle()
+        executor.start_next()
+        executor.finish_next()
+        await asyncio.sleep(1.5)
+        assert {type(end) for end in await outcomes(bound)} == {BatchFailed}
+        assert {type(end) for end in await outcomes(failing)} == {BatcherStuck}
+        await work_off(executor)
+        assert batcher.stats().healthy
+    assert_nothing_left(batcher, executor)
+    assert len(reports) == 1
+
+
+async def test_an_executor_that_does_not_keep_the_order_is_given_one_at_a_time() -> None:
+    executor = FakeExecutor(2, by_hand=True)
+    async with Batcher(double, max_batch_size=FULL, prefetch=True, executor=executor) as batcher:
+        asking(batcher, 0)
+        await settle()
+        asking(batcher, 1, 2, 3, 4)
+        await settle()
+        assert executor.handed_over == 1
+        await work_off(executor)
+
+
+async def test_an_executor_that_breaks_behind_another_batch_ends_it_aloud(
+    reports: Reports,
+) -> None:
+    class Breaks(FakeExecutor):
+        def run(self, function: Function, argument: object, done: Done) -> None:
+            if self.handed_over:
+                msg = "planted"
+                raise ValueError(msg)
+            super().run(function, argument, done)
+
+    executor = Breaks(by_hand=True)
+    async with Batcher(double, max_batch_size=FULL, prefetch=True, executor=executor) as batcher:
+        callers = asking(batcher, 0)
+        await settle()
+        callers += asking(batcher, 1, 2, 3, 4)
+        await settle()
+        assert {type(end) for end in await outcomes(callers)} == {BatcherClosed}
+        await work_off(executor)
+    assert executor.free_slots == 1
+    assert len(reports) == 1

@@ -1,14 +1,15 @@
 """Waiting for those just answered: when it pays, how it ends, and what it never does."""
 
 import asyncio
-from itertools import pairwise
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher import Batcher, Reason
+from batcher import Batcher, BatcherClosed, BatchRecord, Reason
 from batcher.regroup import FEWEST_PASSES, MOST_PASSES, SELDOM, Answered, Regrouping
 from batcher.testing import FakeExecutor
 from tests.batcher.scenes import double, ran, settle
@@ -24,7 +25,7 @@ def learned(times: dict[int, float], padded: Any = lambda rows: rows) -> Regroup
     regrouping = Regrouping(padded)
     for size, seconds in times.items():
         for _ in range(5):
-            regrouping.ended(Answered(None, size, 0.0, 0), size, seconds)
+            regrouping.ended(Answered(None, size, 0.0, 0), size, seconds, is_full=False)
     return regrouping
 
 
@@ -33,9 +34,9 @@ def flat() -> Regrouping:
     return learned({1: A_RUN, MOST: A_RUN})
 
 
-def half_ends(regrouping: Regrouping, *, waiting: int = HALF) -> None:
+def half_ends(regrouping: Regrouping, *, waiting: int = HALF, is_full: bool = False) -> None:
     """A batch has ended at 10.0 beside some who wait."""
-    regrouping.ended(Answered(None, HALF, 10.0, waiting), HALF, A_RUN)
+    regrouping.ended(Answered(None, HALF, 10.0, waiting), HALF, A_RUN, is_full=is_full)
 
 
 def asked(regrouping: Regrouping, rows: int, passed: float) -> bool:
@@ -75,7 +76,7 @@ def test_nobody_waits_where_twice_the_rows_take_twice_the_time() -> None:
 
 def test_a_lone_caller_does_not_wait() -> None:
     regrouping = flat()
-    regrouping.ended(Answered(None, 1, 10.0, 0), 1, A_RUN)
+    regrouping.ended(Answered(None, 1, 10.0, 0), 1, A_RUN, is_full=False)
     assert not asked(regrouping, 1, AT_ONCE)
 
 
@@ -102,14 +103,14 @@ def test_a_size_never_run_is_taken_to_be_as_quick_as_the_largest_known() -> None
 
 def test_what_does_not_fit_into_one_batch_counts_as_another() -> None:
     regrouping = learned({1: A_RUN, HALF: A_RUN})
-    regrouping.ended(Answered(None, 20, 10.0, 20), 20, A_RUN)
+    regrouping.ended(Answered(None, 20, 10.0, 20), 20, A_RUN, is_full=False)
     assert not regrouping.waits(None, 20, HALF, 10.0), "20 and 20 are two batches, as are 32 and 8"
 
 
 def test_padding_counts() -> None:
     sizes = {40: 64, 20: 32}
     regrouping = learned({HALF: 1.0, MOST: 2.0}, lambda rows: sizes.get(rows, rows))
-    regrouping.ended(Answered(None, 20, 10.0, 20), HALF, 1.0)
+    regrouping.ended(Answered(None, 20, 10.0, 20), HALF, 1.0, is_full=False)
     assert not asked(regrouping, 20, 0.0), "40 rows run as 64, which takes twice as long as 32"
 
 
@@ -160,8 +161,24 @@ def test_a_success_starts_anew() -> None:
         half_ends(regrouping)
     half_ends(regrouping)
     assert asked(regrouping, HALF, 0.0)
-    half_ends(regrouping)
+    half_ends(regrouping, is_full=True)
     assert asked(regrouping, HALF, 0.0), "the batch was filled by those who came back"
+
+
+def test_a_wait_that_something_else_ended_is_no_success() -> None:
+    regrouping = flat()
+    made = 0
+    for _ in range(64):
+        half_ends(regrouping)
+        made += asked(regrouping, HALF, 0.0)
+    assert made == 64, "broken off by a deadline each time, it says nothing"
+    attempts(regrouping, 7)
+    for _ in range(7):
+        half_ends(regrouping)
+    half_ends(regrouping)
+    assert asked(regrouping, HALF, 0.0)
+    half_ends(regrouping)
+    assert attempts(regrouping, 40) == [0, 16], "the pause is what it was"
 
 
 def test_half_of_them_are_a_success() -> None:
@@ -194,9 +211,9 @@ def test_the_thread_is_kept_no_longer_than_two_batches_take(
     """And whatever was learned, it comes to an end without a clock that moves."""
     regrouping = flat()
     for rows, waiting, seconds in batches:
-        regrouping.ended(Answered(None, rows, 0.0, waiting), rows, seconds)
+        regrouping.ended(Answered(None, rows, 0.0, waiting), rows, seconds, is_full=False)
         assert not regrouping.waits(None, waiting or 1, MOST, 4.0 + A_RUN)
-        regrouping.ended(Answered(None, rows, 0.0, waiting), rows, seconds)
+        regrouping.ended(Answered(None, rows, 0.0, waiting), rows, seconds, is_full=False)
         passes = 0
         while regrouping.waits(None, waiting or 1, MOST, 0.0):
             passes += 1
@@ -237,47 +254,109 @@ async def test_without_it_they_stay_apart() -> None:
     assert set(sizes) == {CALLERS // 2}
 
 
-async def test_a_deadline_is_not_missed_for_it() -> None:
-    """A batch that would be late if it waited goes at once."""
-    executor = FakeExecutor(run_time=1.0)
-    async with Batcher(double, regroup=True, executor=executor) as batcher:
-        for _ in range(5):
-            await batcher.submit(0)
-        answered = batcher.submit(1)
-        first = asyncio.ensure_future(answered)
+def asking(batcher: Batcher[int, int], *items: int, **wishes: Any) -> list[asyncio.Task[int]]:
+    """Callers of an item each."""
+    return [asyncio.ensure_future(batcher.submit(item, **wishes)) for item in items]
+
+
+def nothing(_: object) -> None:
+    """What most tests do when a batch has ended."""
+
+
+@asynccontextmanager
+async def about_to_end(
+    executor: FakeExecutor, act: Callable[[Batcher[int, int]], object] = nothing, **options: Any
+) -> AsyncIterator[tuple[Batcher[int, int], list[int]]]:
+    """A Batcher of which a batch of four is about to end, that knows what it would save.
+
+    Each time that the callers of a batch are told it does `act`, and notes in the list how many
+    batches have been started until then.
+    """
+    started: list[int] = []
+
+    def note(_: BatchRecord) -> None:
+        started.append(len(executor.started))
+        if is_ready:
+            act(batcher)
+
+    is_ready = False
+    async with Batcher(
+        double, max_batch_size=MOST, regroup=True, executor=executor, on_batch=note, **options
+    ) as batcher:
+        await asyncio.gather(*[ask_again_and_again(batcher, item, 5) for item in range(8)])
+        await ask_again_and_again(batcher, 0, 5)
+        asking(batcher, *range(4))
         await settle()
-        others = [asyncio.ensure_future(batcher.submit(n, timeout=2.5)) for n in (2, 3)]
-        await asyncio.gather(first, *others)
-    assert ran(executor)[-1] == [2, 3]
-    assert executor.started[-1].size == 2
+        started.clear()
+        executor.started.clear()
+        is_ready = True
+        yield batcher, started
 
 
-async def test_a_thread_that_somebody_else_wants_is_not_kept() -> None:
+async def test_the_thread_is_free_while_it_waits() -> None:
     executor = FakeExecutor(run_time=1.0)
-    async with (
-        Batcher(double, regroup=True, executor=executor) as batcher,
-        Batcher(double, executor=executor) as other,
-    ):
-        asking = [ask_again_and_again(batcher, item, 20) for item in range(CALLERS)]
-        neighbour = [ask_again_and_again(other, 100, 20)]
-        await asyncio.gather(*asking, *neighbour)
-    shares = [[item >= 100 for item in items] for items in ran(executor)]
-    assert [share[0] for share in shares].count(True) == 20
-    # Turn by turn: never two batches of the one while the other waits.
-    kinds = [share[0] for share in shares[1:38]]
-    assert all(one != two for one, two in pairwise(kinds))
+    async with about_to_end(executor) as (batcher, started):
+        callers = asking(batcher, *range(4))
+        assert await asyncio.gather(*callers) == [0, 2, 4, 6]
+        assert started[0] == 0, "when the first were told, the next had not been started"
+
+
+async def test_a_deadline_is_not_missed_for_it() -> None:
+    executor = FakeExecutor(run_time=1.0)
+    async with about_to_end(executor) as (batcher, started):
+        callers = asking(batcher, *range(4), timeout=2.9)
+        assert await asyncio.gather(*callers) == [0, 2, 4, 6]
+        assert started[0] == 1
+
+
+async def test_beside_another_batch_that_runs_it_does_not_wait() -> None:
+    executor = FakeExecutor(2, run_time=1.0)
+    async with about_to_end(executor, concurrency=2) as (batcher, started):
+        await asyncio.sleep(0.5)
+        callers = asking(batcher, *range(8))
+        await settle()
+        callers += asking(batcher, 9)
+        await asyncio.gather(*callers)
+        assert started[0] == 2
+
+
+async def test_with_costs_it_does_not_wait() -> None:
+    executor = FakeExecutor(run_time=1.0)
+    costs: dict[str, Any] = {"batch_cost": len, "max_batch_cost": 100.0}
+    async with about_to_end(executor, **costs) as (batcher, started):
+        await asyncio.gather(*asking(batcher, *range(4)))
+        assert started[0] == 1
 
 
 async def test_closing_while_it_waits_fails_who_waits() -> None:
     executor = FakeExecutor(run_time=1.0)
-    batcher: Batcher[int, int] = Batcher(double, regroup=True, executor=executor)
-    await batcher.__aenter__()
-    asking = [asyncio.ensure_future(ask_again_and_again(batcher, n, 99)) for n in range(4)]
-    await asyncio.sleep(10.5)
-    await batcher.close()
-    ends = await asyncio.gather(*asking, return_exceptions=True)
-    assert all(isinstance(end, Exception) for end in ends)
+    closing: list[asyncio.Task[None]] = []
+
+    def close(batcher: Batcher[int, int]) -> None:
+        closing.append(asyncio.ensure_future(batcher.close()))
+
+    async with about_to_end(executor, close) as (batcher, _):
+        ends = await asyncio.gather(*asking(batcher, *range(4)), return_exceptions=True)
+        assert all(isinstance(end, BatcherClosed) for end in ends)
+        await asyncio.gather(*closing)
     await asyncio.sleep(2.0)
+    assert not executor.started
+
+
+async def test_a_thread_that_others_want_is_shared_by_time_as_before() -> None:
+    executor = FakeExecutor(run_time=lambda batch: 10.0 if batch[0] >= 100 else 1.0)
+    async with (
+        Batcher(double, regroup=True, executor=executor) as batcher,
+        Batcher(double, executor=executor) as other,
+    ):
+        halves = [ask_again_and_again(batcher, item, 40) for item in range(CALLERS)]
+        first = asyncio.gather(*halves[:4])
+        await settle()
+        slow = asyncio.ensure_future(ask_again_and_again(other, 100, 3))
+        await asyncio.gather(first, *halves[4:], slow)
+    kinds = [items[0] >= 100 for items in ran(executor)]
+    # About ten quick batches for each slow one.
+    assert kinds[:36].count(True) <= 4
 
 
 @pytest.mark.parametrize("regroup", [True, False])

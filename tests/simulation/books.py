@@ -500,9 +500,11 @@ class Station:
         """A call has been given up on its executor: if nothing else can run, everybody is told."""
         if self.is_stuck():
             self.refresh()
-            behind = [item for run in self.running for item in run.items if item.fate is None]
-            for item in [*self.waiting, *behind]:
-                self.settle(item, "failed", lib.BatcherStuck)
+            behind = [item for run in self.running for item in run.items]
+            untold = [item for incident in self.incidents for item in incident.untold]
+            for item in [*self.waiting, *behind, *untold]:
+                if item.fate is None:
+                    self.settle(item, "failed", lib.BatcherStuck)
 
     def shut(self) -> None:
         """The Batcher closes in this step, and fails everybody who is left."""
