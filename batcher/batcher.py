@@ -407,10 +407,10 @@ class Batcher(Dispatcher[T, R]):
     def _load(self) -> Load:
         """What a new request would find."""
         now, most = self._clock(), self._queue.max_batch_size
-        # Those behind the first one have not begun: `taken` is infinite.
-        expected = self._expected
-        taken = [(expected(run.padded_size), now - run.taken) for run in self._running]
-        left = [max(0.0, run_time - max(0.0, passed)) for run_time, passed in taken]
+        # Who is behind another one has not begun, and was taken never.
+        passed = [max(0.0, now - run.taken) for run in self._running]
+        expected = [self._expected(run.padded_size) for run in self._running]
+        left = [max(0.0, time - since) for time, since in zip(expected, passed, strict=True)]
         soonest = sum if self._concurrency == 1 else min
         return Load(
             queued=self._queue.rows,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
@@ -50,14 +51,18 @@ def _scale(panel: Axes, results: Sequence[Result]) -> None:
     if max(rates) >= WIDE * min(rates):
         panel.set_xscale("log")
         panel.set_xlim(min(rates) / 1.6, max(rates) * 1.25)
-        panel.xaxis.set_major_locator(LogLocator(subs=ROUND))
-        panel.xaxis.set_minor_locator(LogLocator(subs=()))
+        set_round_ticks(panel.xaxis)
     panel.xaxis.set_major_formatter("{x:,.0f}")
     panel.set_yscale("log")
     panel.set_ylim(min(times) / 1.5, max(times) * 1.5)
-    panel.yaxis.set_major_locator(LogLocator(subs=ROUND))
-    panel.yaxis.set_minor_locator(LogLocator(subs=()))
+    set_round_ticks(panel.yaxis)
     panel.yaxis.set_major_formatter("{x:,g}")
+
+
+def set_round_ticks(axis: Axis) -> None:
+    """Give a logarithmic axis ticks at `ROUND` in each decade, and no others."""
+    axis.set_major_locator(LogLocator(subs=ROUND))
+    axis.set_minor_locator(LogLocator(subs=()))
 
 
 def _waits(result: Result) -> list[tuple[float, float]]:

@@ -51,8 +51,8 @@ class ModelConfig:
         low load. Requests for signatures that run alone wait as long.
     regroup
         Whether the model may stay idle for clients that ask again as soon as they are answered,
-        where one batch of them all is learned to take less time than two. It never waits for a lone
-        client, nor by the clock. Switch it off to see what it does.
+        where one batch of them all is learned to take less time than two; not for a lone client.
+        Switch it off to see what it does.
     prefetch
         Whether a full batch is put together while another one runs. Switch it off where requests
         with a priority or a deadline, that come while a batch is ready, must not wait for that one.

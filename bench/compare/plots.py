@@ -12,13 +12,12 @@ from typing import Final, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
 from bench.compare.match import Match
 from bench.compare.open_loop import Point
 from bench.compare.peers import FORMATS, OURS
 from bench.compare.results import Result
-from bench.rates_plot import ROUND
+from bench.rates_plot import set_round_ticks
 from bench.spread import Spread
 
 OUR_COLOUR: Final = "#1668b3"
@@ -135,8 +134,7 @@ def _draw_offers(model: str, points: Sequence[Point]) -> Figure:
         axes.set_title(f"{name}, ms", fontsize=10, loc="left", color=TEXT_COLOUR)
         axes.set_xlabel("offered requests/s", color=TEXT_COLOUR)
         for axis, form in ((axes.xaxis, "{x:,.0f}"), (axes.yaxis, "{x:,g}")):
-            axis.set_major_locator(LogLocator(subs=ROUND))
-            axis.set_minor_locator(LogLocator(subs=()))
+            set_round_ticks(axis)
             axis.set_major_formatter(form)
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False)
