@@ -132,6 +132,7 @@ class Run(Generic[T, R]):
             batch_requests=self.count,
             padded_size=self.padded_size,
             reason=self.reason,
+            taken=self.taken,
         )
 
     def record(self, *, failed: int, abandoned: int, again: int = 0) -> BatchRecord:
@@ -148,6 +149,7 @@ class Run(Generic[T, R]):
             failed=failed,
             abandoned=abandoned,
             again=again,
+            taken=taken,
         )
 
 

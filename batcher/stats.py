@@ -50,6 +50,8 @@ class BatchRecord:
     """Requests whose callers were gone when the batch ended; their results were dropped."""
     again: int
     """Requests that nobody was told about yet: the batch failed, and they run again in parts."""
+    taken: float
+    """When it was taken, as the event loop tells the time."""
 
     @property
     def queue_time_oldest(self) -> float:
@@ -78,6 +80,8 @@ class Receipt:
     """Rows that its batch was to be padded to."""
     reason: Reason
     """Why its batch was released."""
+    taken: float
+    """When its batch was taken, as the event loop tells the time."""
 
 
 @dataclass(frozen=True, slots=True)

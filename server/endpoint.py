@@ -1,6 +1,6 @@
 """One loaded version of a model: validate, choose the bucket, submit, give back. Event loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from batcher import (
@@ -9,6 +9,7 @@ from batcher import (
     BatcherError,
     BatcherStuck,
     QueueFull,
+    Receipt,
     RequestTooLarge,
 )
 from batcher import DeadlineExceeded as Expired
@@ -75,8 +76,9 @@ class Endpoint:
                     timeout=request.timeout,
                 )
                 queue_time, run_time = receipt.queue_time, receipt.run_time
+                receipts: Sequence[Receipt] = (receipt,)
             else:
-                outputs, queue_time, run_time = await self._submit_in_parts(
+                outputs, receipts, queue_time, run_time = await self._submit_in_parts(
                     tensors, rows, nbytes, bucket, request
                 )
         except BatcherError as error:
@@ -85,7 +87,7 @@ class Endpoint:
             outputs = remove_added(signature, outputs, added)
         if length is not None and self._lengths is not None:
             outputs = self._lengths.cut(outputs, length)
-        return InferenceResponse(outputs, rows, queue_time, run_time)
+        return InferenceResponse(outputs, rows, queue_time, run_time, receipts)
 
     def _padded(
         self, lengths: VariableLength, signature: Signature, tensors: Tensors
@@ -100,8 +102,8 @@ class Endpoint:
 
     async def _submit_in_parts(
         self, tensors: Tensors, rows: int, nbytes: int, bucket: Bucket, request: InferenceRequest
-    ) -> tuple[Tensors, float, float]:
-        """Outputs, the wait of the first part, and the time from there to the end of the last."""
+    ) -> tuple[Tensors, list[Receipt], float, float]:
+        """Outputs and receipts; the wait of the first part, and the time from there to the end."""
         if rows > self.batcher.max_queue_size:
             # Told before the request is cut up, which takes its time.
             most = self.batcher.max_queue_size
@@ -118,9 +120,10 @@ class Endpoint:
             timeout=request.timeout,
         )
         whole: Any = concatenate([part for part, _ in answered])
-        waited = min(receipt.queue_time for _, receipt in answered)
-        ended = max(receipt.queue_time + receipt.run_time for _, receipt in answered)
-        return dict(whole), waited, ended - waited
+        receipts = [receipt for _, receipt in answered]
+        waited = min(receipt.queue_time for receipt in receipts)
+        ended = max(receipt.queue_time + receipt.run_time for receipt in receipts)
+        return dict(whole), receipts, waited, ended - waited
 
 
 def _bucket(signature: Signature, tensors: Tensors) -> Bucket:

@@ -4,12 +4,15 @@ A protocol turns bytes into an `InferenceRequest`, and an `InferenceResponse` in
 models only as `ServedModel`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from server.errors import InvalidArgument, ServingError
 from server.signature import Signature, Tensors, names_text
+
+if TYPE_CHECKING:
+    from batcher import Receipt  # A protocol needs no Batcher.
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +83,13 @@ class InferenceRequest:
 
 @dataclass(slots=True)
 class InferenceResponse:
-    """The outputs of one request, its own rows only, and how many seconds it waited and ran."""
+    """The outputs of one request, its own rows only, and how many seconds it waited and ran.
+
+    `receipts` are of the batches it ran in: one, or as many as the parts it was cut up into.
+    """
 
     outputs: Tensors
     rows: int = 1
     queue_time: float = 0.0
     run_time: float = 0.0
+    receipts: Sequence["Receipt"] = ()

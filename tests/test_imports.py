@@ -30,7 +30,7 @@ ALLOWED: dict[str, str] = {
         " server.versions"
     ),
     "server.signature": "server.errors ml_dtypes numpy",
-    "server.inference": "server.errors server.signature",
+    "server.inference": "batcher server.errors server.signature",
     "server.model": "server.signature",
     "server.declare": "server.model server.signature",
     # The model thread.

@@ -116,9 +116,9 @@ async def test_a_receipt_tells_what_the_request_went_through() -> None:
         third = asyncio.ensure_future(batcher.submit_with_receipt(3, size=2))
         answers = list(await asyncio.gather(first, second, third))
     assert answers == [
-        (2, Receipt(0.0, RUN_TIME, 3, 1, 3, Reason.IDLE)),
-        (4, Receipt(RUN_TIME / 2, RUN_TIME, 4, 2, 4, Reason.FULL)),
-        (6, Receipt(RUN_TIME / 4, RUN_TIME, 4, 2, 4, Reason.FULL)),
+        (2, Receipt(0.0, RUN_TIME, 3, 1, 3, Reason.IDLE, 0.0)),
+        (4, Receipt(RUN_TIME / 2, RUN_TIME, 4, 2, 4, Reason.FULL, RUN_TIME)),
+        (6, Receipt(RUN_TIME / 4, RUN_TIME, 4, 2, 4, Reason.FULL, RUN_TIME)),
     ]
 
 

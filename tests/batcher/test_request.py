@@ -46,8 +46,8 @@ def test_a_run_tells_each_request_what_it_went_through(loop: AbstractEventLoop) 
     run.batch()
     requests = list(run.requests)
     run.requests.clear()  # As at the end of a batch: receipts are asked for afterwards.
-    assert run.receipt(requests[0]) == Receipt(3.0, 0.5, 3, 2, 3, Reason.FULL)
-    assert run.receipt(requests[1]) == Receipt(0.5, 0.5, 3, 2, 3, Reason.FULL)
+    assert run.receipt(requests[0]) == Receipt(3.0, 0.5, 3, 2, 3, Reason.FULL, 10.0)
+    assert run.receipt(requests[1]) == Receipt(0.5, 0.5, 3, 2, 3, Reason.FULL, 10.0)
 
 
 def test_a_run_tells_the_observer_about_all(loop: AbstractEventLoop) -> None:
@@ -65,6 +65,7 @@ def test_a_run_tells_the_observer_about_all(loop: AbstractEventLoop) -> None:
         failed=1,
         abandoned=0,
         again=0,
+        taken=10.0,
     )
     assert record.queue_time_oldest == 3.0
     assert record.queue_time_mean == 1.75

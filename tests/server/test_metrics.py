@@ -46,6 +46,7 @@ def record(**fields: Any) -> BatchRecord:
             "failed": 0,
             "abandoned": 0,
             "again": 0,
+            "taken": 0.0,
         }
         | fields
     )

@@ -302,9 +302,12 @@ def record_agrees(run: "Run") -> object:
         failed=run.failed,
         abandoned=run.abandoned,
         again=run.again,
+        taken=run.record.taken if run.record else 0.0,
     )
     times = [run.taken - item.arrival for item in run.items]
-    is_right = run.record == expected and are_same_times(expected.queue_times, times)
+    is_right = run.record == expected and are_same_times(
+        [*expected.queue_times, expected.taken], [*times, run.taken]
+    )
     return not is_right and f"{run.record} instead of {expected}, after {times}"
 
 
@@ -402,7 +405,7 @@ def receipts_agree(call: "Call") -> object:
         if receipt is not None and item.run is not None and item.run.record is not None:
             record, waited = item.run.record, item.run.taken - item.arrival
             shared = (record.run_time, record.size, record.requests, record.padded_size)
-            expected = lib.Receipt(receipt.queue_time, *shared, record.reason)
+            expected = lib.Receipt(receipt.queue_time, *shared, record.reason, record.taken)
             if receipt != expected or abs(receipt.queue_time - waited) > TICK:
                 return f"{receipt} beside {record}"
     return None
