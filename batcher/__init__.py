@@ -10,10 +10,12 @@ from batcher.errors import (
     QueueFull,
     RequestTooLarge,
 )
-from batcher.executor import Executor, LoopExecutor, Outcome, ThreadExecutor
+from batcher.executor import Executor, Outcome
+from batcher.loop_executor import LoopExecutor
 from batcher.options import Admission, Fairness, Isolation
 from batcher.request import Batch
 from batcher.stats import BatcherStats, BatchRecord, Reason, Receipt
+from batcher.thread_executor import ThreadExecutor
 
 __all__ = [
     "Admission",

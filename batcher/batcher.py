@@ -28,9 +28,10 @@ from typing import Any, Self
 
 from batcher.admission import Load, check_room, check_wait
 from batcher.cost import Cost
-from batcher.dispatcher import Dispatcher, Rules, State, inside
+from batcher.dispatcher import Dispatcher, inside
 from batcher.errors import QueueFull
-from batcher.executor import Executor, LoopExecutor, ThreadExecutor
+from batcher.executor import Executor
+from batcher.loop_executor import LoopExecutor
 from batcher.options import (
     DEFAULT_ADMISSION,
     DEFAULT_FAIRNESS,
@@ -44,7 +45,9 @@ from batcher.options import (
 )
 from batcher.policy import Limits
 from batcher.request import NOTHING_MORE, Batch, Demand, R, RankedRequest, Request, Run, T
+from batcher.rules import Rules, State
 from batcher.stats import BatcherStats, BatchRecord, Receipt
+from batcher.thread_executor import ThreadExecutor
 
 
 class Batcher(Dispatcher[T, R]):
@@ -108,7 +111,6 @@ class Batcher(Dispatcher[T, R]):
 
     __slots__ = (
         "_accepted",
-        "_cancelled",
         "_cost",
         "_is_plain",
         "_max_queue_size",
@@ -170,7 +172,7 @@ class Batcher(Dispatcher[T, R]):
         self._is_plain = self._cost is None and admission == DEFAULT_ADMISSION
         self._max_queue_size = limits.max_queue_size
         self._thread = 0
-        self._accepted = self._cancelled = self._refused = 0
+        self._accepted = self._refused = 0
 
     async def __aenter__(self) -> Self:
         """Bind to the running event loop; start the thread and the batching coroutine."""
@@ -438,23 +440,6 @@ class Batcher(Dispatcher[T, R]):
             if ahead == load.queued:
                 raise
             check_wait(load.wait_behind(ahead), run_time, demand.timeout, self._limits)
-
-    def _give_up(self, request: Request[T, R]) -> None:
-        """The caller waits no longer: cancelled, or told of its exception."""
-        future = request.future
-        # One that has its exception already is not cancelled by this, but counts as looked at.
-        if future.cancel() or future.cancelled():
-            self._cancelled += 1
-            self._deadlines.discard([request])
-            self._queue.abandon(request)
-            if self._state is State.DRAINING:
-                self._wake()  # It may have been the last one.
-
-    def _give_up_all(self, requests: list[Request[T, R]]) -> None:
-        """`_give_up` of all, and nothing left in the list: the caller's exception keeps that."""
-        for request in requests:
-            self._give_up(request)
-        requests.clear()
 
     # ---------------------------------------------------------------------------------- ending
 

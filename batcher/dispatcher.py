@@ -1,4 +1,4 @@
-"""What happens to accepted requests: batches, deadlines, failures, hung calls. Event loop only.
+"""When accepted requests run: batches, failures, hung calls, the end. Event loop only.
 
     RequestQueue ──> policy.next_release ──> Executor ──> run_batch                  [model thread]
                                                               │
@@ -9,41 +9,31 @@ full to prefetch beside a busy one, and starts what the policy releases. The sam
 when a batch has ended, before that batch's callers are told: the model thread must not wait for
 them. Whatever ends the coroutine ends all who wait for it.
 
-`Dispatcher` is the half of `Batcher` below its doors; nobody else uses it.
+`Dispatcher` is the half of `Batcher` below its doors; nobody else uses it. How requests end is in
+`batcher.callers`.
 """
 
 import asyncio
 import bisect
 import contextvars
-import enum
 import functools
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic, NamedTuple, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
-from batcher.cost import Cost, RunTimes
-from batcher.deadlines import Deadlines
-from batcher.errors import BatcherClosed, BatcherStuck, DeadlineExceeded
+from batcher.callers import Callers
+from batcher.cost import RunTimes
+from batcher.errors import BatcherClosed, BatcherStuck
 from batcher.executor import Executor, Function, Outcome, Turns
 from batcher.isolation import SizeCap, Split
-from batcher.options import Fairness, Isolation
-from batcher.policy import IN_TIME, Limits, Release, next_prefetch, next_release
+from batcher.policy import IN_TIME, Release, next_prefetch, next_release
 from batcher.queue import Lane, RequestQueue
 from batcher.regroup import Answered, Regrouping
 from batcher.request import Batch, R, Request, Run, T
-from batcher.results import batch_failed, because, one_for_each, raisable
+from batcher.results import batch_failed, because, one_for_each
+from batcher.rules import Rules, State
 from batcher.stats import BatchRecord, Reason
 from batcher.taking import Terms
-
-
-class State(enum.Enum):
-    """Where a Batcher is in its life."""
-
-    NEW = "has not been entered: use `async with`"
-    OPEN = "is open"
-    DRAINING = "is draining"
-    CLOSED = "is closed"
-
 
 # Set while a coroutine `run_batch` runs, for the tasks it starts too.
 inside: contextvars.ContextVar["Dispatcher[Any, Any] | None"] = contextvars.ContextVar(
@@ -51,43 +41,21 @@ inside: contextvars.ContextVar["Dispatcher[Any, Any] | None"] = contextvars.Cont
 )
 
 
-class Rules(NamedTuple, Generic[T]):
-    """The options of a Batcher, checked."""
-
-    limits: Limits
-    concurrency: int
-    allowed_sizes: tuple[int, ...]
-    cost: Cost[T] | None
-    repeatable: bool
-    run_timeout: float | None
-    prefetch: bool
-    regroup: bool
-    fairness: Fairness
-    isolation: Isolation
-
-
-class Dispatcher(Generic[T, R]):
-    """Owns the queue and everything that runs."""
+class Dispatcher(Callers[T, R]):
+    """Owns everything that runs, and says when it does."""
 
     # CPython reads an object of more than 30 attributes more slowly, but not its slots: 0.04 µs of
     # the 2.4 that a `submit` takes (`python -m bench submit`).
     __slots__ = (
-        "__weakref__",
         "_allowed",
-        "_answered",
         "_batches",
         "_batching",
         "_cap",
-        "_clock",
         "_concurrency",
-        "_deadlines",
         "_defect",
         "_drained",
         "_ended",
         "_executor",
-        "_expired",
-        "_expiry",
-        "_failed",
         "_function",
         "_hung",
         "_is_coroutine",
@@ -96,19 +64,15 @@ class Dispatcher(Generic[T, R]):
         "_limits",
         "_listening_from",
         "_looking",
-        "_loop",
         "_max_unchecked_size",
-        "_on_batch",
         "_plain_terms",
         "_prefetches",
-        "_queue",
         "_regrouping",
         "_repeatable",
         "_run_batch",
         "_run_timeout",
         "_run_times",
         "_running",
-        "_state",
         "_timer",
         "_turns",
         "_woken",
@@ -123,6 +87,8 @@ class Dispatcher(Generic[T, R]):
         *,
         is_coroutine: bool,
     ) -> None:
+        most = rules.limits.max_batch_size
+        super().__init__(RequestQueue(most, rules.fairness.ageing), on_batch)
         self._limits, self._allowed = rules.limits, rules.allowed_sizes
         self._concurrency = rules.concurrency
         self._repeatable = rules.repeatable
@@ -133,14 +99,9 @@ class Dispatcher(Generic[T, R]):
         self._run_batch: Function = self._run_inside if is_coroutine else function
         self._executor = executor
         self._turns = Turns(executor, rules.concurrency, self._advance)
-        self._on_batch = on_batch
 
-        self._state = State.NEW
         self._defect: BaseException | None = None
-        most = rules.limits.max_batch_size
-        self._queue: RequestQueue[T, R] = RequestQueue(most, rules.fairness.ageing)
         self._cap = SizeCap(most, rules.allowed_sizes, rules.isolation.probe_after)
-        self._deadlines: Deadlines[T, R] = Deadlines()
         self._running: dict[Run[T, R], None] = {}
         # Runs over their time; the executor knows of those of other Batchers.
         self._hung: dict[Run[T, R], None] = {}
@@ -161,15 +122,10 @@ class Dispatcher(Generic[T, R]):
         self._looking = False
         self._woken: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # One for the earliest deadline of all.
-        self._expiry: asyncio.TimerHandle | None = None
 
         # Most rows that `submit` admits without a closer look; 0 unless all is plainly open.
         self._max_unchecked_size = 0
-        self._answered = self._failed = self._expired = self._batches = 0
-
-        self._loop: asyncio.AbstractEventLoop
-        self._clock: Callable[[], float]
+        self._batches = 0
         self._batching: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
         self._drained = False
@@ -412,76 +368,10 @@ class Dispatcher(Generic[T, R]):
         self._queue.set_max_batch_size(self._cap.size)
         self._wake()  # Those who waited for company may be a full batch now.
 
-    def _answer(self, run: Run[T, R], results: Sequence[Any], error: BaseException | None) -> None:
-        """Resolve the futures of a batch, in one pass of the loop."""
-        requests = run.requests
-        if error is not None:
-            results = [batch_failed(error, len(requests)) for _ in requests]
-        failed = abandoned = 0
-        for request, result in zip(requests, results, strict=True):
-            future = request.future
-            if future.done():
-                abandoned += 1
-            elif isinstance(result, BaseException):
-                failed += 1
-                future.set_exception(raisable(result))
-            else:
-                future.set_result(result)
-        self._deadlines.discard(requests)
-        self._failed += failed
-        self._answered += len(requests) - failed - abandoned
-        self._tell_observer(run, failed, abandoned)
-
-    def _tell_observer(
-        self, run: Run[T, R], failed: int = 0, abandoned: int = 0, again: int = 0
-    ) -> None:
-        if self._on_batch is not None:
-            try:
-                self._on_batch(run.record(failed=failed, abandoned=abandoned, again=again))
-            except Exception as error:  # noqa: BLE001 - an observer must not disturb what it sees
-                self._report("on_batch raised", error)
-
-    def _fail(self, request: Request[T, R], error: Exception) -> None:
-        """Tell a caller that still waits."""
-        if not request.future.done():
-            self._failed += 1
-            self._deadlines.discard([request])
-            request.future.set_exception(error)
-
     def _set_timer(self, until: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if until is None else self._loop.call_at(until, self._wake)
-
-    # ------------------------------------------------------------------------------- deadlines
-
-    def _watch_deadlines(self) -> None:
-        """Keep one timer, for the earliest deadline."""
-        earliest = self._deadlines.earliest()
-        if self._expiry is not None:
-            if earliest is not None and self._expiry.when() <= earliest:
-                return  # When it fires, it is set anew.
-            self._expiry.cancel()
-        self._expiry = None if earliest is None else self._loop.call_at(earliest, self._expire)
-
-    def _expire(self) -> None:
-        """Tell everybody whose time has passed, queued or running."""
-        self._expiry = None
-        for request in self._deadlines.pop_expired(self._clock()):
-            self._end_late(request)
-        self._watch_deadlines()
-        if self._state is State.DRAINING:
-            self._wake()  # They may have been the last ones.
-
-    def _end_late(self, request: Request[T, R]) -> None:
-        assert request.deadline is not None
-        timeout = request.deadline - request.arrival
-        request.future.set_exception(
-            DeadlineExceeded(f"the request was not answered within its {timeout:.3g} s")
-        )
-        self._expired += 1
-        self._deadlines.discard([request])
-        self._queue.abandon(request)
 
     # ---------------------------------------------------------------------------------- health
 
@@ -590,9 +480,6 @@ class Dispatcher(Generic[T, R]):
         if self._state is State.NEW:
             return RuntimeError(msg)
         return because(BatcherClosed(msg), self._defect)
-
-    def _report(self, message: str, error: BaseException) -> None:
-        self._loop.call_exception_handler({"message": f"{self!r}: {message}", "exception": error})
 
     async def _run_inside(self, batch: Batch[T]) -> Any:
         """A coroutine `run_batch`, marked so that it cannot wait for itself."""

@@ -1,4 +1,6 @@
-"""Where batches run: slots that Batchers take turns in. Slots: event loop. Work: the model thread.
+"""Where batches run: slots that Batchers take turns in. Event loop.
+
+What runs in them: `batcher.thread_executor` and `batcher.loop_executor`.
 
 Guarantees
 ----------
@@ -6,18 +8,11 @@ Guarantees
   (`batcher.turns`). All other work, such as that of a model that loads, is one more to share with.
 - A turn is only permission. What runs in it is decided when it is granted, not when it was asked
   for, so that batches keep growing while the device is busy.
-- The model threads of `ThreadExecutor` are daemons: a function that hangs cannot keep the
-  process from exiting (`concurrent.futures` joins its threads at exit, and would).
 
 Assumption: all Batchers that share an executor live on one event loop.
 """
 
 import asyncio
-import contextvars
-import functools
-import queue
-import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -41,8 +36,6 @@ Function: TypeAlias = Callable[[Any], Any]
 """What an executor runs: `run_batch`, or a function that loads a model. Types are its user's."""
 
 Done: TypeAlias = Callable[[Outcome], None]
-
-Work: TypeAlias = tuple[Function, Any, Done]
 
 
 def call(function: Function, argument: object, clock: Callable[[], float]) -> Outcome:
@@ -299,104 +292,3 @@ class Turns:
         self._granted = True
         self._advance()
         self.return_unused()
-
-
-class ThreadExecutor(Executor):
-    """Dedicated, named daemon threads, one for each slot. The default is one: the model thread."""
-
-    def __init__(self, slots: int = 1, *, name: str = "model") -> None:
-        super().__init__(slots)
-        self.name: Final = name
-        self._inbox: queue.SimpleQueue[Work | None]
-        self._threads: list[threading.Thread] = []
-
-    @property
-    def in_order(self) -> bool:
-        """One thread takes one after the other."""
-        return self.slots == 1
-
-    def run(self, function: Function, argument: object, done: Done) -> None:
-        """Hand over to a model thread."""
-        self._inbox.put((function, argument, done))
-
-    def runs_current_thread(self) -> bool:
-        """Whether this is one of the model threads."""
-        return threading.current_thread() in self._threads
-
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        # A new inbox for each start: a thread that hangs when it is stopped keeps the old one.
-        self._inbox = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(
-                target=work_off,
-                args=(loop, self._inbox),
-                name=self.name if self.slots == 1 else f"{self.name}-{number}",
-                daemon=True,
-            )
-            for number in range(self.slots)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def _stop(self) -> None:
-        for _ in self._threads:
-            self._inbox.put(None)
-        self._threads = []
-
-
-def work_off(loop: asyncio.AbstractEventLoop, inbox: "queue.SimpleQueue[Work | None]") -> None:
-    """Run what comes in until told to stop. On a model thread."""
-    while (work := inbox.get()) is not None:
-        function, argument, done = work
-        ended = [done, call(function, argument, time.perf_counter)]
-        # A thread that is idle, or has not run since it woke the loop, must keep nothing alive:
-        # neither the last batch nor its results, nor a model that it loaded and that is let go.
-        del work, function, argument, done
-        try:
-            loop.call_soon_threadsafe(_hand_over, ended)
-        except RuntimeError:
-            if loop.is_closed():
-                return  # It was closed meanwhile: nobody is left to answer.
-            raise
-
-
-def _hand_over(ended: list[Any]) -> None:
-    """Tell who waits for the end of a call; leaves nothing in the list."""
-    outcome, done = ended.pop(), ended.pop()
-    done(outcome)
-
-
-class LoopExecutor(Executor):
-    """Runs coroutine functions on the event loop itself: remote models, GPU clients."""
-
-    def __init__(self, slots: int = 1) -> None:
-        super().__init__(slots)
-        self._tasks: dict[asyncio.Task[Outcome], None] = {}
-
-    def run(self, function: Function, argument: object, done: Done) -> None:
-        """Start a task, in a context of its own: it inherits nothing from whoever came last."""
-        task = asyncio.get_running_loop().create_task(
-            self._await(function, argument), context=contextvars.Context()
-        )
-        self._tasks[task] = None
-        task.add_done_callback(functools.partial(self._ended, done), context=contextvars.Context())
-
-    def _stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-
-    def _ended(self, done: Done, task: "asyncio.Task[Outcome]") -> None:
-        self._tasks.pop(task, None)
-        # Cancelled before its first step, `_await` had no chance to say so.
-        cancelled = Outcome(None, asyncio.CancelledError(), 0.0)
-        done(cancelled if task.cancelled() else task.result())
-
-    async def _await(self, function: Function, argument: object) -> Outcome:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        returned = error = None
-        try:
-            returned = await function(argument)
-        except BaseException as raised:  # noqa: BLE001 - however it ends, its callers must hear of it
-            error = raised
-        return Outcome(returned, error, loop.time() - started)

@@ -12,13 +12,13 @@ import pytest
 
 from batcher import Batcher, Outcome, Reason, Receipt
 from batcher.admission import Load
-from batcher.dispatcher import State
 from batcher.executor import Done, Function, Turns
 from batcher.isolation import Split
 from batcher.queue import Lane, RequestQueue
 from batcher.ranks import Rank
 from batcher.request import Demand, RankedRequest, Request, Run
 from batcher.results import batch_failed
+from batcher.rules import State
 from batcher.taking import NO_TERMS, Terms
 from tests.simulation import __main__ as command
 from tests.simulation import invariants

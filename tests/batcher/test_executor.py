@@ -10,8 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from batcher import Executor, LoopExecutor, Outcome, ThreadExecutor
-from batcher.executor import Work, call, work_off
+from batcher.executor import call
 from batcher.testing import FakeExecutor, VirtualTimeLoop
+from batcher.thread_executor import Work, work_off
 from batcher.turns import Claimant
 from tests.batcher.scenes import LONG, outcomes, settle
 from tests.batcher.scenes import work_off as work_off_by_hand
