@@ -1,4 +1,4 @@
-"""The metrics under the names that TensorFlow Serving gives them, for dashboards made for it. Pure.
+"""The metrics under the names of TensorFlow Serving, for dashboards made for it. Event loop.
 
 Its names are paths with colons (`util/prometheus_exporter.cc`), its times microseconds. The values
 are those of our own metrics, and so are the bounds of the buckets: its own grow by 1.8 from 10 µs.

@@ -60,10 +60,11 @@ class VersionMetrics:
         self.reasons: Final[Counter[str]] = Counter()
         """Batches by why they were released."""
         self.queue_times: Final = Histogram()
-        """One value a request, as the two below; whether or not it was answered."""
+        """What each request waited that came into a batch, whether or not it was answered."""
         self.run_times: Final = Histogram()
-        """One value a batch."""
+        """What each batch took."""
         self.run_times_by_request: Final = Histogram()
+        """The same, as often as requests were in it."""
         self._serving: list[_Serving] = []
         self._ends: Counter[str] = Counter()
         self._stages = {stage: Duration() for stage in STAGES}
