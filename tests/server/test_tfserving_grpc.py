@@ -186,8 +186,8 @@ def test_calls_are_counted_by_their_status(
     grpc_client.refused(predict, asking("half_plus_two", {"x": [1]}))
 
     told = served.ask("GET", "/metrics").body.decode()
-    for status in ("0", "3"):
-        labels = f'model="half_plus_two",protocol="tfserving_grpc",status="{status}"'
+    for status, code in (("0", "OK"), ("3", "INVALID_ARGUMENT")):
+        labels = f'code="{code}",model="half_plus_two",protocol="tfserving_grpc",status="{status}"'
         assert f"batcher_requests_total{{{labels}}}" in told
 
 
