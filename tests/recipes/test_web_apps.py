@@ -205,7 +205,11 @@ def test_bad_rows_never_reach_a_batch(page: str, module: ModuleType) -> None:
     async def main() -> None:
         async with running(module) as app:
             app.model.let_go()
-            got = [await app.client.post("/nearest", content=body) for body in [*BAD, NAN]]
+            headers = {"Content-Type": "application/json"}
+            got = [
+                await app.client.post("/nearest", content=body, headers=headers)
+                for body in [*BAD, NAN]
+            ]
             assert [answer.status_code for answer in got] == expected
             assert app.batcher.stats().accepted == 0
 
