@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -26,16 +27,14 @@ def files(page: str) -> dict[str, str]:
     return {name[1]: source for name, source in named if name}
 
 
-def printed(page: str) -> str:
-    """The answer that the page prints."""
-    (answer,) = blocks(page, "json")
-    return answer
-
-
-def asked(page: str) -> str:
-    """The command with the request to paste."""
-    (command,) = [block for block in blocks(page, "sh") if block.startswith("curl")]
-    return command
+def exchanges(page: str) -> list[tuple[str, str]]:
+    """Commands to paste, each with the answer that the page prints right below it."""
+    found = _BLOCK.findall(PAGES[page])
+    return [
+        (command, answer)
+        for (first, command), (second, answer) in pairwise(found)
+        if first == "sh" and second in {"json", "text"}
+    ]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from batcher import Batcher
-from tests.recipes.pages import asked, printed, written
+from tests.recipes.pages import exchanges, written
 from tests.recipes.serving import Held, aiohttp_serves, pasted, uvicorn_serves
 from tests.server.by_hand import until
 
@@ -48,7 +48,8 @@ class Running:
 
 @asynccontextmanager
 async def running(module: ModuleType, model: Any = None) -> AsyncIterator[Running]:
-    """The app of a module, whose model is held until it is let go."""
+    """The app of a module, whose model is held until it is let go; nobody is late meanwhile."""
+    module.TIMEOUT = 60.0  # type: ignore[attr-defined]
     held = module.model = Held(model or module.model)  # type: ignore[attr-defined]
     if hasattr(module, "create"):
         app = module.create()
@@ -75,7 +76,8 @@ def test_the_request_is_answered_as_printed(page: str, module: ModuleType) -> No
     async def main() -> None:
         async with running(module) as app:
             app.model.let_go()
-            assert await pasted(asked(page), app.client) == printed(page).rstrip("\n")
+            ((command, answer),) = exchanges(page)
+            assert await pasted(command, app.client) == answer.rstrip("\n")
 
     asyncio.run(main())
 
