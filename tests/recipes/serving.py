@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -24,9 +25,19 @@ class _Announced(uvicorn.Server):
         self.up.set()
 
 
+@dataclass
+class Served:
+    """A server that serves an app."""
+
+    client: httpx.AsyncClient
+    stop: Callable[[], None]
+    is_closed: Callable[[], bool]
+    """Whether it stops, and takes no more connections."""
+
+
 @asynccontextmanager
-async def uvicorn_serves(app: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """An ASGI app on uvicorn; a client of it."""
+async def uvicorn_served(app: Any) -> AsyncIterator[Served]:
+    """An ASGI app on uvicorn."""
     config = uvicorn.Config(app, lifespan="on", log_level="critical", ws="none")
     server = _Announced(config)
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
@@ -34,25 +45,42 @@ async def uvicorn_serves(app: Any) -> AsyncIterator[httpx.AsyncClient]:
         up = asyncio.create_task(server.up.wait())
         await asyncio.wait({serving, up}, return_when=asyncio.FIRST_COMPLETED)
         assert up.done(), "the app did not start"
+
+        def stop() -> None:
+            server.should_exit = True
+
         try:
             async with _client(listener.getsockname()[1]) as client:
-                yield client
+                yield Served(client, stop, lambda: listener.fileno() == -1)
         finally:
-            server.should_exit = True
+            stop()
             await serving
 
 
 @asynccontextmanager
-async def aiohttp_serves(app: web.Application) -> AsyncIterator[httpx.AsyncClient]:
-    """An aiohttp app as `web.run_app(app, handler_cancellation=True)` runs it; a client of it."""
+async def aiohttp_served(app: web.Application) -> AsyncIterator[Served]:
+    """An aiohttp app as `web.run_app(app, handler_cancellation=True)` runs it."""
     runner = web.AppRunner(app, handler_cancellation=True)
+    stopping: list[asyncio.Task[None]] = []
+
+    def stop() -> None:
+        stopping.append(asyncio.create_task(runner.cleanup()))
+
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
         async with _client(runner.addresses[0][1]) as client:
-            yield client
+            yield Served(client, stop, lambda: not runner.sites)
     finally:
+        await asyncio.gather(*stopping)
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def uvicorn_serves(app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an ASGI app on uvicorn."""
+    async with uvicorn_served(app) as served:
+        yield served.client
 
 
 def _client(port: int) -> httpx.AsyncClient:

@@ -14,7 +14,7 @@ import pytest
 
 from batcher import Batcher
 from tests.recipes.pages import exchanges, written
-from tests.recipes.serving import Held, aiohttp_serves, pasted, uvicorn_serves
+from tests.recipes.serving import Held, Served, aiohttp_served, pasted, uvicorn_served
 from tests.server.by_hand import until
 
 RED = {"colours": [[255, 0, 0]]}
@@ -32,9 +32,13 @@ COLOURS = {
 class Running:
     """An app on its server, and what is inside."""
 
-    client: httpx.AsyncClient
+    server: Served
     batcher: Batcher[Any, Any]
     model: Held
+
+    @property
+    def client(self) -> httpx.AsyncClient:
+        return self.server.client
 
     async def ask(self, question: Any = RED) -> httpx.Response:
         return await self.client.post("/nearest", json=question)
@@ -53,11 +57,11 @@ async def running(module: ModuleType, model: Any = None) -> AsyncIterator[Runnin
     held = module.model = Held(model or module.model)  # type: ignore[attr-defined]
     if hasattr(module, "create"):
         app = module.create()
-        async with aiohttp_serves(app) as client:
-            yield Running(client, app[module.BATCHER], held)
+        async with aiohttp_served(app) as server:
+            yield Running(server, app[module.BATCHER], held)
     else:
-        async with uvicorn_serves(module.app) as client:
-            yield Running(client, module.app.state.batcher, held)
+        async with uvicorn_served(module.app) as server:
+            yield Running(server, module.app.state.batcher, held)
 
 
 @pytest.fixture(params=["fastapi", "starlette", "aiohttp"])
@@ -151,6 +155,21 @@ def test_a_client_that_hangs_up_does_not_disturb_its_neighbours(
             assert [answer.json() for answer in answers] == [{"names": ["red"]}] * 3
             # Of the app that is not told the row runs all the same.
             assert app.batcher.stats().answered == (4 if page == "fastapi" else 3)
+
+    asyncio.run(main())
+
+
+def test_who_was_accepted_is_answered_when_the_app_stops(module: ModuleType) -> None:
+    async def main() -> None:
+        async with running(module) as app:
+            first = await app.occupied()
+            asking = [asyncio.create_task(app.ask()) for _ in range(3)]
+            await until(lambda: app.batcher.stats().queued_rows == len(asking))
+            app.server.stop()
+            await until(app.server.is_closed)
+            app.model.let_go()
+            answers = await asyncio.gather(first, *asking)
+            assert [answer.json() for answer in answers] == [{"names": ["red"]}] * 4
 
     asyncio.run(main())
 
