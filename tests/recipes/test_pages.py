@@ -24,7 +24,8 @@ def prose(page: str) -> str:
 @pytest.mark.parametrize("page", RECIPES)
 def test_it_is_in_the_index_and_in_a_test(page: str) -> None:
     assert f"({page}.md)" in PAGES["README"]
-    tests = [*Path(__file__).parent.glob("*.py"), *Path("tests/frameworks").glob("*_recipe.py")]
+    here = Path(__file__).parent
+    tests = [*here.glob("*.py"), *(here.parent / "frameworks").glob("*_recipe.py")]
     used = [path for path in tests if f'"{page}"' in path.read_text() and path != Path(__file__)]
     assert used
 
