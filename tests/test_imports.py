@@ -200,6 +200,12 @@ ALLOWED: dict[str, str] = {
     "server.load": "server.load.*",
     "server.load.answers": "",
     "server.load.*": "numpy server.load.*",
+    "server.client": "server.client.*",
+    "server.client.http": "aiohttp server.client.* server.compression yarl",
+    "server.client.*": (
+        "ml_dtypes numpy orjson server.client.* server.errors server.exchange server.inference"
+        " server.protocols server.protocols.* server.signature server.wishes"
+    ),
     "server": "server.adapters.aiohttp_app server.config",
     "server.__main__": "server.cli",
     "server.demo": "",
@@ -325,7 +331,8 @@ def importers_of(package: str) -> set[str]:
 
 def test_frameworks_live_in_one_room_each() -> None:
     assert importers_of("tensorflow") == {"server.models.tensorflow_runtime"}
-    assert {m.rpartition(".")[0] for m in importers_of("aiohttp")} == {"server.adapters"}
+    homes = {m.rpartition(".")[0] for m in importers_of("aiohttp")}
+    assert homes == {"server.adapters", "server.client"}
     assert importers_of("grpc") == {"server.adapters.grpc_server"}
     assert importers_of("simdjson") == {"server.protocols.json_rows"}
     assert importers_of("uvloop") == {"server.cli.serve"}
