@@ -51,8 +51,9 @@ class Http:
 
     async def open(self) -> None:
         """Bind it to the running loop."""
+        self._connector = aiohttp.TCPConnector(limit=self._connections, ssl=self._ssl or True)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._ssl or True),
+            connector=self._connector,
             headers=self._headers,
             # A call has a time of its own, over all its attempts.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),

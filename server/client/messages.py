@@ -41,10 +41,6 @@ class Transport(Protocol):
         """
         ...
 
-    async def close(self) -> None:
-        """End all connections."""
-        ...
-
 
 def parse(body: bytes) -> Any:
     """Read JSON of a server. Large lists of numbers come as arrays. BadAnswer."""
