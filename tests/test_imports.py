@@ -192,6 +192,21 @@ ALLOWED: dict[str, str] = {
     "server.cli.inspect_text": (
         "rich server.cli.inspect_json server.inspection server.samples server.signature"
     ),
+    "server.cli.client_inputs": (
+        "ml_dtypes numpy server.cli.client_pictures server.client.tensors server.config"
+        " server.errors server.protocols.strict_json server.protocols server.signature"
+    ),
+    "server.cli.client_pictures": "PIL numpy server.config server.signature",
+    "server.cli.client_json": (
+        "numpy server.client server.config server.protocols.* server.signature"
+    ),
+    "server.cli.client_text": (
+        "click numpy rich server.cli.client_json server.client server.signature"
+    ),
+    "server.cli.client_asking": (
+        "server.cli.* server.client server.client.* server.config server.inference server.signature"
+    ),
+    "server.cli.client": "click server.cli.* server.client server.config",
     "server.cli.*": (
         "click server.cli.* server.config server.configuration.* server.errors server.lifecycle"
         " server.logs server.machine server.tokens structlog uvloop"

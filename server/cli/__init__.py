@@ -4,9 +4,10 @@
     batcher-server token NAME
     batcher-server inspect PATH [OPTIONS]
     batcher-server convert SOURCE TARGET [OPTIONS]
+    batcher-server client URL [MODEL] [INPUT]... [OPTIONS]
 
-A file for each subcommand. Exit codes: 0 after a drain, 2 when told something impossible, 130 when
-interrupted twice.
+A file for each subcommand. Exit codes: 0 after a drain or an answer, 1 when the server that was
+asked refused or failed, 2 when told something impossible, 130 when interrupted (serving: twice).
 """
 
 import sys
@@ -14,6 +15,7 @@ from typing import NoReturn
 
 import click
 
+from server.cli.client import client
 from server.cli.convert import convert
 from server.cli.inspect import inspect
 from server.cli.serve import serve
@@ -32,7 +34,13 @@ class _Subcommands(click.Group):
 
 
 _subcommands = _Subcommands(
-    commands={"serve": serve, "token": token, "inspect": inspect, "convert": convert}
+    commands={
+        "serve": serve,
+        "token": token,
+        "inspect": inspect,
+        "convert": convert,
+        "client": client,
+    }
 )
 
 
