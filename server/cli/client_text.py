@@ -6,7 +6,6 @@ tabs, numbers in full.
 
 import json
 import statistics
-import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -28,7 +27,7 @@ _FEW_VALUES: Final = 12
 _LEAST_CLASSES: Final = 3
 """Numbers from which on a row that adds up to 1 is taken for probabilities."""
 
-_NAME: Final = 40
+_NAME: Final = 36
 """Columns that the name of an input may take."""
 
 _SPREAD: Final = "least / median / most"
@@ -80,7 +79,7 @@ def show_answers(answers: Sequence[Answer], top: int) -> None:
         return
     table = _table("input", "output", "dtype", "shape", "values")
     for answer in answers:
-        first = textwrap.shorten(answer.sent, _NAME, placeholder=" ...")
+        first = _named(answer.sent)
         for name, array in answer.outputs.items():
             shape = shape_text(array.shape)
             table.add_row(first, Text(name, "cyan"), dtype(array), shape, _shown(array, top))
@@ -106,6 +105,11 @@ def _value(value: object) -> str:
 
 
 # ------------------------------------------------------------------------------ in a terminal
+
+
+def _named(sent: str) -> str:
+    """What was sent, by its ends."""
+    return sent if len(sent) <= _NAME else f"{sent[: _NAME // 2]}...{sent[-_NAME // 2 + 3 :]}"
 
 
 def _shown(array: Array, top: int) -> str:

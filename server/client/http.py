@@ -1,6 +1,7 @@
 """The client's transport over HTTP: one aiohttp session, whose connections are kept. Event loop."""
 
 import io
+import os
 import ssl as tls
 from collections.abc import Mapping
 from typing import Final
@@ -92,5 +93,6 @@ class Http:
 
 def _why(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect: {error.strerror or error.os_error}"
+        number = error.os_error.errno
+        return f"cannot connect: {os.strerror(number) if number else error.os_error}"
     return str(error) or type(error).__name__

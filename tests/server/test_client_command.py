@@ -2,6 +2,8 @@
 
 import io
 import json
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -147,6 +149,7 @@ def test_a_reader_sees_likely_classes_and_not_all_of_much(shown: Callable[..., s
     assert "0.25  0.125  0.625  0" in shown(*few, "--top", "0")
     many = json.dumps(np.ones((20, 20)).tolist())
     out = " ".join(shown("every_dtype", many, "--signature", "float64").split())
+    assert out.count("1.0, ") < 10
     assert "20 values" in out
     assert "20 rows" in out
 
@@ -303,6 +306,37 @@ def test_a_real_one_reads_digits_from_pictures_and_standard_input(tmp_path: Path
         )
         read_back = [line[3:] for line in lines(typed.stdout.decode())[1:]]
         np.testing.assert_allclose(np.array(read_back, "float64"), scores, atol=0.01)
+
+
+def test_it_needs_nothing_of_what_serves_models() -> None:
+    program = """
+import sys
+blocked = {"tensorflow", "keras", "h5py", "prometheus_client", "grpc", "ai_edge_litert", "sklearn"}
+sys.modules |= dict.fromkeys(blocked)
+from server.cli import main
+sys.argv = ["batcher-server", "client", "127.0.0.1:1", "m", "1", "--retries", "0"]
+main()
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("batcher-server: http://127.0.0.1:1: cannot connect")
+
+
+def test_an_interrupt_ends_it_with_130() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        command = [sys.executable, "-m", "server", "client", f"127.0.0.1:{port}"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+            # It has asked by then, and waits.
+            connection, _ = silent.accept()
+            with connection:
+                assert connection.recv(1)
+                running.send_signal(signal.SIGINT)
+                assert running.wait() == 130
+                assert running.stderr is not None
+                assert "Traceback" not in running.stderr.read()
 
 
 # ------------------------------------------------------------------------------------ in parts

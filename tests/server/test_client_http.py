@@ -169,7 +169,9 @@ def test_where_nobody_listens_is_told() -> None:
         async with small({}) as (_, url):
             pass
         async with Client(url, "m", retries=SOON) as client:
-            with pytest.raises(Unreachable, match=f"{url}: cannot connect") as told:
+            with pytest.raises(
+                Unreachable, match=f"{url}: cannot connect: Connection refused"
+            ) as told:
                 await client.predict([[1.0]])
             assert told.value.attempts == 3
             assert await client.ready() is False
