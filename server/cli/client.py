@@ -13,6 +13,9 @@ from server.config import ConfigError
 
 R = TypeVar("R")
 
+PROTOCOLS = ("auto", "oip", "oip-json", "tfserving", "npy")
+"""Those of `server.client`, which takes its time to be loaded."""
+
 
 @click.command(
     help="""Ask the server at URL: for its models; with MODEL, what that takes and gives; with
@@ -43,9 +46,10 @@ impossible, 130 interrupted.""",
 )
 @click.option(
     "--protocol",
-    default="auto",
-    metavar="NAME",
-    help="auto, oip, oip-json, tfserving or npy.  [default: auto]",
+    type=click.Choice(PROTOCOLS),
+    default=PROTOCOLS[0],
+    show_default=True,
+    help="What to speak; auto asks the server.",
 )
 @click.option("--signature", default="", metavar="NAME", help="Another than the default one.")
 @click.option("--version", type=click.IntRange(min=0), help="Another than the newest one.")

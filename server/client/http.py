@@ -55,6 +55,7 @@ class Http:
         self._connector = aiohttp.TCPConnector(limit=self._connections, ssl=self._ssl or True)
         self._session = aiohttp.ClientSession(
             connector=self._connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._headers,
             # A call has a time of its own, over all its attempts.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),

@@ -16,10 +16,11 @@ import pytest
 from PIL import Image
 
 from server.adapters.aiohttp_server import HttpServer
+from server.cli.client import PROTOCOLS
 from server.cli.client_inputs import Body, Named, Picture, Typed, Value, read, tensors
 from server.cli.client_json import Answer, listed, written
 from server.cli.client_pictures import Levels, pixels
-from server.client import InvalidRequest, Receipt
+from server.client import InvalidRequest, Receipt, dialect
 from server.config import Config, ConfigError, ModelConfig
 from server.demo.scans import held_out
 from server.signature import Array, Signature, TensorSpec
@@ -241,7 +242,7 @@ def test_what_the_server_refuses_ends_with_1(ask: Run, words: list[str], told: s
         (["half_plus_two", "1", "--input", "x=1"], "give either"),
         (["half_plus_two", "--input", 'x={"instances": [1]}'], "not a whole request"),
         (["half_plus_two", "1", "--signature", "none"], "'none'"),
-        (["half_plus_two", "1", "--protocol", "grpc"], "one of auto"),
+        (["half_plus_two", "1", "--protocol", "grpc"], "'grpc' is not one of 'auto'"),
         (["half_plus_two", "1", "--timeout", "0"], "above 0"),
         (["half_plus_two", "1", "--version", "1", "--label", "a"], "either --version or --label"),
         (["half_plus_two", "1", "--label", "stable", "--protocol", "oip"], "no labels"),
@@ -306,6 +307,10 @@ def test_a_real_one_reads_digits_from_pictures_and_standard_input(tmp_path: Path
         )
         read_back = [line[3:] for line in lines(typed.stdout.decode())[1:]]
         np.testing.assert_allclose(np.array(read_back, "float64"), scores, atol=0.01)
+
+
+def test_it_offers_the_protocols_of_the_client() -> None:
+    assert PROTOCOLS == dialect.PROTOCOLS
 
 
 def test_it_needs_nothing_of_what_serves_models() -> None:
