@@ -9,7 +9,7 @@ It needs no TensorFlow. What a call has to hold to (its deadline, retries, the p
 `Client`; what can come of it besides an answer, in `errors`.
 """
 
-from server.client.client import Client, Options
+from server.client.client import Client
 from server.client.errors import (
     BadAnswer,
     ClientError,
@@ -22,6 +22,7 @@ from server.client.errors import (
     Unreachable,
 )
 from server.client.metadata import ModelMetadata, ModelState
+from server.client.options import Options
 from server.client.retries import Retries
 from server.client.timing import Receipt
 

@@ -4,13 +4,13 @@ import asyncio
 import ssl as tls
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Final, Self, TypedDict, Unpack
+from typing import Final, Self, Unpack
 
 from numpy.typing import ArrayLike
 
 from server.client.attempts import Answered, Attempts
-from server.client.codec import Ask, Codec
-from server.client.dialect import ABOUT_SERVER, AUTO, DIALECTS, PROTOCOLS, Dialect, dialect_of
+from server.client.codec import Ask
+from server.client.dialect import AUTO, PROTOCOLS
 from server.client.errors import (
     BadAnswer,
     DeadlineExceeded,
@@ -20,9 +20,10 @@ from server.client.errors import (
     Unreachable,
 )
 from server.client.http import Http, checked_url
+from server.client.known import Known
 from server.client.messages import Reply, Request
 from server.client.metadata import ModelMetadata, ModelState
-from server.client.once import Once
+from server.client.options import Options
 from server.client.retries import Retries
 from server.client.tensors import all_arrays, as_arrays
 from server.client.timing import Receipt, receipt
@@ -33,27 +34,6 @@ from server.wishes import ID, PRIORITY
 
 TIMEOUT: Final = 60.0
 """Seconds of a call that does not say otherwise."""
-
-
-class Options(TypedDict, total=False):
-    """What a call may say beside its inputs; each may be left out.
-
-    model, version, label   whom to ask: the client's own model, its newest version
-    signature               which function of it: the default one
-    timeout                 seconds for the whole call: those of the client; `math.inf` for any
-    priority                lower is more urgent, 0 is usual; understood by this project's server
-    request_id              printable ASCII, repeated in the server's answer and log
-    headers                 more of them
-    """
-
-    model: str
-    version: int
-    label: str
-    signature: str
-    timeout: float
-    priority: int
-    request_id: str
-    headers: Mapping[str, str]
 
 
 class Client:
@@ -101,12 +81,10 @@ class Client:
             ssl=ssl,
         )
         self._model = model
-        self._protocol = protocol
         self._timeout = _positive(timeout)
         self._attempts = Attempts(self._http, retries)
         self._single = Attempts(self._http, Retries(attempts=1))
-        self._dialects: Once[Dialect] = Once()
-        self._metadata: Once[ModelMetadata] = Once()
+        self._known = Known(self._attempts, protocol, self._timeout)
 
     async def __aenter__(self) -> Self:
         """Nothing is sent yet, and no connection made."""
@@ -120,8 +98,7 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         """End all connections; calls that are under way fail."""
-        await self._dialects.close()
-        await self._metadata.close()
+        await self._known.close()
         await self._http.close()
 
     # ------------------------------------------------------------------------------- inference
@@ -147,7 +124,7 @@ class Client:
     async def predict(self, rows: ArrayLike, **options: Unpack[Options]) -> Array:
         """The only output of a signature for its only input. ClientError."""
         began = asyncio.get_running_loop().time()
-        about = await self._about(self._address(options), began + self._time_of(options))
+        about = await self._known.about(self._address(options), began + self._time_of(options))
         signature = about.signature(options.get("signature", ""))
         if len(signature.inputs) != 1 or len(signature.outputs) != 1:
             msg = (
@@ -177,9 +154,9 @@ class Client:
     async def metadata(self, **options: Unpack[Options]) -> ModelMetadata:
         """The signatures of a model, as the server tells them now. ClientError."""
         address = self._address(options)
-        self._metadata.forget(address)
+        self._known.forget(address)
         began = asyncio.get_running_loop().time()
-        return await self._about(address, began + self._time_of(options))
+        return await self._known.about(address, began + self._time_of(options))
 
     async def models(self, **options: Unpack[Options]) -> Sequence[ModelState]:
         """The versions of all models, or of the named one, and their states. ClientError.
@@ -187,7 +164,7 @@ class Client:
         TensorFlow Serving does not list its models: there one must be named.
         """
         deadline = asyncio.get_running_loop().time() + self._time_of(options)
-        codec = (await self._dialect(deadline)).models
+        codec = (await self._known.dialect(deadline)).models
         name = options.get("model", self._model)
         answered = await self._attempts.call(codec.ask_models(name), deadline)
         return codec.models(name, answered.reply)
@@ -199,7 +176,7 @@ class Client:
         """
         deadline = asyncio.get_running_loop().time() + self._time_of(options)
         try:
-            codec = (await self._dialect(deadline)).models
+            codec = (await self._known.dialect(deadline)).models
             ask = codec.ask_ready(self._address(options))
             return codec.is_ready((await self._single.call(ask, deadline)).reply)
         except (Unreachable, Refused, NotFound, DeadlineExceeded):
@@ -217,17 +194,18 @@ class Client:
     ) -> tuple[Tensors, Receipt]:
         deadline = began + self._time_of(options)
         address, name = self._address(options), options.get("signature", "")
-        codec = await self._codec(address, deadline)
+        dialect = await self._known.dialect(deadline)
+        codec = dialect.infer if address.label is None else dialect.label
         signature = None
         if codec.needs_signature or not all_arrays(inputs):
-            signature = (await self._about(address, deadline)).signature(name)
+            signature = (await self._known.about(address, deadline)).signature(name)
         request = codec.ask(Ask(address, name, as_arrays(inputs, signature)))
         try:
             answered = await self._send(request, options, began)
             outputs = codec.outputs(answered.reply, signature)
         except (InvalidRequest, NotFound, BadAnswer):
             # The model may have changed since its metadata was read.
-            self._metadata.forget(address)
+            self._known.forget(address)
             raise
         return outputs, self._receipt(answered, began)
 
@@ -239,34 +217,6 @@ class Client:
             wishes[ID] = options["request_id"]
         request = request._replace(headers={**request.headers, **wishes})
         return await self._attempts.call(request, began + self._time_of(options))
-
-    async def _about(self, address: ModelAddress, deadline: float) -> ModelMetadata:
-        codec = (await self._dialect(deadline)).about
-
-        async def ask() -> ModelMetadata:
-            until = asyncio.get_running_loop().time() + self._timeout
-            answered = await self._attempts.call(codec.ask_metadata(address), until)
-            return codec.metadata(answered.reply)
-
-        return await self._metadata.get(address, ask, deadline)
-
-    async def _codec(self, address: ModelAddress, deadline: float) -> Codec:
-        dialect = await self._dialect(deadline)
-        return dialect.infer if address.label is None else dialect.label
-
-    async def _dialect(self, deadline: float) -> Dialect:
-        if self._protocol != AUTO:
-            return DIALECTS[self._protocol]
-
-        async def ask() -> Dialect:
-            until = asyncio.get_running_loop().time() + self._timeout
-            try:
-                answered = await self._attempts.call(Request("GET", ABOUT_SERVER), until)
-                return dialect_of(answered.reply.json())
-            except (InvalidRequest, NotFound, BadAnswer):
-                return dialect_of(None)
-
-        return await self._dialects.get(ABOUT_SERVER, ask, deadline)
 
     def _address(self, options: Options) -> ModelAddress:
         version, label = options.get("version"), options.get("label")
