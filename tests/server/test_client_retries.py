@@ -136,6 +136,13 @@ def test_a_budget_that_was_spent_is_earned_again_one_retry_for_ten_calls() -> No
     assert [budget.spend(), budget.spend()] == [True, False]
 
 
+def test_a_long_time_without_failures_saves_up_no_more_than_the_reserve() -> None:
+    budget = Budget(Retries(share=0.5, reserve=2.0))
+    for _ in range(100):
+        budget.earn()
+    assert [budget.spend() for _ in range(3)] == [True, True, False]
+
+
 @pytest.mark.parametrize(
     "wrong", [{"attempts": 0}, {"first": -1.0}, {"share": math.nan}, {"patience": math.inf}]
 )
@@ -314,6 +321,25 @@ def test_in_an_overload_a_client_sends_hardly_more_than_it_is_asked_for() -> Non
     outcomes = run(main())
     assert all(isinstance(outcome, Refused) for outcome in outcomes)
     assert calls < len(transport.asked) <= calls + 10 + calls // 10
+
+
+def test_every_call_earns_a_part_of_a_retry() -> None:
+    retries = Retries(attempts=2, share=0.5, reserve=1.0)
+    refusals = [(0.0, refused())] * 2
+    transport = FakeTransport(*refusals, *refusals[:1], (0.0, GOOD), (0.0, refused()), (0.0, GOOD))
+
+    async def main() -> list[int]:
+        attempts = Attempts(transport, retries)
+        tried = []
+        for _ in range(4):
+            try:
+                tried.append((await attempts.call(ASK, math.inf)).attempts)
+            except Refused as error:
+                tried.append(-error.attempts)
+        return tried
+
+    # The reserve; half a retry, which is none; nothing needed; a whole one again.
+    assert run(main()) == [-2, -1, 1, 2]
 
 
 # ------------------------------------------------------------------------------- asked but once
