@@ -217,7 +217,10 @@ class Front:
         )
         if self._serving.tracing:
             self._tracer.trace(request.model, exchange, response, read=read, write=write)
-        timing = f"queue;dur={queue_time * 1000:.3f}, run;dur={run_time * 1000:.3f}"
+        timing = (
+            f"queue;dur={queue_time * 1000:.3f}, run;dur={run_time * 1000:.3f},"
+            f" batch;desc={response.receipts[0].batch_size}"
+        )
         if answer.headers is None:
             answer.headers = {"Server-Timing": timing}
         else:

@@ -202,6 +202,21 @@ ALLOWED: dict[str, str] = {
     "server.cli.inspect_text": (
         "rich server.cli.inspect_json server.inspection server.samples server.signature"
     ),
+    "server.cli.client_inputs": (
+        "ml_dtypes numpy server.cli.client_pictures server.client.tensors server.config"
+        " server.errors server.protocols.strict_json server.protocols server.signature"
+    ),
+    "server.cli.client_pictures": "PIL numpy server.config server.signature",
+    "server.cli.client_json": (
+        "numpy server.client server.config server.protocols.* server.signature"
+    ),
+    "server.cli.client_text": (
+        "click numpy rich server.cli.client_json server.client server.signature"
+    ),
+    "server.cli.client_asking": (
+        "server.cli.* server.client server.client.* server.config server.inference server.signature"
+    ),
+    "server.cli.client": "click server.cli.* server.client server.config",
     "server.cli.*": (
         "click server.cli.* server.config server.configuration.* server.errors server.lifecycle"
         " server.logs server.machine server.tokens structlog uvloop"
@@ -210,6 +225,12 @@ ALLOWED: dict[str, str] = {
     "server.load": "server.load.*",
     "server.load.answers": "",
     "server.load.*": "numpy server.load.*",
+    "server.client": "server.client.*",
+    "server.client.http": "aiohttp server.client.* server.compression yarl",
+    "server.client.*": (
+        "ml_dtypes numpy orjson server.client.* server.errors server.exchange server.inference"
+        " server.protocols server.protocols.* server.signature server.wishes"
+    ),
     "server": "server.adapters.aiohttp_app server.config",
     "server.__main__": "server.cli",
     "server.demo": "",
@@ -335,7 +356,8 @@ def importers_of(package: str) -> set[str]:
 
 def test_frameworks_live_in_one_room_each() -> None:
     assert importers_of("tensorflow") == {"server.models.tensorflow_runtime"}
-    assert {m.rpartition(".")[0] for m in importers_of("aiohttp")} == {"server.adapters"}
+    homes = {m.rpartition(".")[0] for m in importers_of("aiohttp")}
+    assert homes == {"server.adapters", "server.client"}
     assert importers_of("grpc") == {"server.adapters.grpc_server"}
     assert importers_of("simdjson") == {"server.protocols.json_rows"}
     assert importers_of("uvloop") == {"server.cli.serve"}

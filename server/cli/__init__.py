@@ -5,9 +5,10 @@
     batcher-server inspect PATH [OPTIONS]
     batcher-server convert SOURCE TARGET [OPTIONS]
     batcher-server monitoring dashboard|alerts
+    batcher-server client URL [MODEL] [INPUT]... [OPTIONS]
 
-A file for each subcommand. Exit codes: 0 after a drain, 2 when told something impossible, 130 when
-interrupted twice.
+A file for each subcommand. Exit codes: 0 after a drain or an answer, 1 when the server that was
+asked refused or failed, 2 when told something impossible, 130 when interrupted (serving: twice).
 """
 
 import sys
@@ -15,6 +16,7 @@ from typing import NoReturn
 
 import click
 
+from server.cli.client import client
 from server.cli.convert import convert
 from server.cli.inspect import inspect
 from server.cli.monitoring import monitoring
@@ -40,6 +42,7 @@ _subcommands = _Subcommands(
         "inspect": inspect,
         "convert": convert,
         "monitoring": monitoring,
+        "client": client,
     }
 )
 

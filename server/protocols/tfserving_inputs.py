@@ -32,7 +32,7 @@ from server.signature import (
 ROWS: Final = "instances"
 COLUMNS: Final = "inputs"
 
-_SIGNATURE_NAME: Final = "signature_name"
+SIGNATURE_NAME: Final = "signature_name"
 
 
 def read_body(raw: bytes, *, arrays: bool) -> dict[str, Any]:
@@ -41,16 +41,16 @@ def read_body(raw: bytes, *, arrays: bool) -> dict[str, Any]:
     if not isinstance(body, dict):
         msg = f"the body must be a JSON object, not {kind_of(body)}"
         raise DecodeError(msg)
-    name = body.get(_SIGNATURE_NAME, "")
+    name = body.get(SIGNATURE_NAME, "")
     if not isinstance(name, str):
-        msg = f'"{_SIGNATURE_NAME}" must be a string, not {kind_of(name)}'
+        msg = f'"{SIGNATURE_NAME}" must be a string, not {kind_of(name)}'
         raise DecodeError(msg)
     return body
 
 
 def find_signature(model: ServedModel, body: Mapping[str, Any]) -> Signature:
     """The signature that a body asks for. InvalidArgument if the model has no such."""
-    return model.signature(body.get(_SIGNATURE_NAME) or DEFAULT_SIGNATURE)
+    return model.signature(body.get(SIGNATURE_NAME) or DEFAULT_SIGNATURE)
 
 
 def read_tensors(raw: bytes, body: Mapping[str, Any], signature: Signature) -> tuple[Tensors, str]:
@@ -69,7 +69,7 @@ def read_tensors(raw: bytes, body: Mapping[str, Any], signature: Signature) -> t
 
 def _strings(body: Mapping[str, Any], values: Any) -> int:
     """Strings in a body of numbers, besides its keys: the names of the signature and inputs."""
-    strings = 1 if _SIGNATURE_NAME in body else 0
+    strings = 1 if SIGNATURE_NAME in body else 0
     if isinstance(values, dict):
         return strings + len(values)
     if isinstance(values, list) and values and isinstance(values[0], dict):

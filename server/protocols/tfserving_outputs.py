@@ -25,7 +25,8 @@ from server.signature import Array, Tensors, shape_text
 FEW: Final = 64
 """The largest tensor whose floats are all in TensorFlow Serving's own notation."""
 
-_KEYS: Final = {ROWS: b"predictions", COLUMNS: b"outputs"}
+ANSWERS: Final = {ROWS: b"predictions", COLUMNS: b"outputs"}
+"""The form of a request -> what its answer calls the outputs."""
 
 _WRITABLE: Final = frozenset(np.dtype(name) for name in READABLE) | {np.dtype(object)}
 
@@ -60,7 +61,7 @@ def write_outputs(outputs: Tensors, form: str) -> bytes:
         written = _object({name: _values(name, array) for name, array in outputs.items()})
     else:
         written = _rows(outputs)
-    return b'{"%b":%b}' % (_KEYS[form], written)
+    return b'{"%b":%b}' % (ANSWERS[form], written)
 
 
 def printed_size(outputs: Tensors) -> int:

@@ -1,0 +1,156 @@
+"""What a server tells about its models, in one form whatever the protocol. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from server.client.errors import BadAnswer, InvalidRequest
+from server.protocols.oip_tensors import DATATYPES
+from server.protocols.tfserving_metadata import DTYPE_NAMES
+from server.signature import DEFAULT_SIGNATURE, Shape, Signature, TensorSpec, names_text
+
+_OF_DATATYPE: Final = {named: dtype for dtype, named in DATATYPES.items()}
+_OF_ENUM: Final = {named: dtype for dtype, named in DTYPE_NAMES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetadata:
+    """A model: its signatures, whose tensors have names, dtypes and shapes.
+
+    `versions` are those that answer, or the one that was asked for. `platform` names its format,
+    "" where the protocol does not tell. The Open Inference Protocol tells one signature, the
+    default one.
+    """
+
+    name: str
+    versions: tuple[str, ...]
+    platform: str
+    signatures: Mapping[str, Signature]
+
+    def signature(self, name: str = "") -> Signature:
+        """A signature by name; "": the default, or the only one. InvalidRequest."""
+        found = self.signatures.get(name or DEFAULT_SIGNATURE)
+        if found is None and not name and len(self.signatures) == 1:
+            (found,) = self.signatures.values()
+        if found is None:
+            told = repr(name) if name else "default signature"
+            known = names_text(self.signatures)
+            msg = f"nothing is known of the {told} of model {self.name!r}; known are {known}"
+            raise InvalidRequest(msg)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """One version of a model: whether it is `ready`, its state in the server's words, and why."""
+
+    name: str
+    version: str
+    state: str
+    reason: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it answers."""
+        return self.state in ("READY", "AVAILABLE")
+
+
+# ----------------------------------------------------------------------- Open Inference Protocol
+
+
+def from_oip(told: Any) -> ModelMetadata:
+    """Read the answer to `/v2/models/NAME`. BadAnswer."""
+    try:
+        signature = Signature(
+            DEFAULT_SIGNATURE,
+            inputs={tensor["name"]: _oip_spec(tensor) for tensor in told["inputs"]},
+            outputs={tensor["name"]: _oip_spec(tensor) for tensor in told["outputs"]},
+        )
+        versions = tuple(str(version) for version in told.get("versions") or ())
+        platform = str(told.get("platform", ""))
+        return ModelMetadata(told["name"], versions, platform, {signature.name: signature})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unlike(error, "metadata of a model") from None
+
+
+def states_from_oip(told: Any) -> list[ModelState]:
+    """Read the answer to `/v2/repository/index`. BadAnswer."""
+    try:
+        return [
+            ModelState(
+                entry["name"],
+                str(entry.get("version", "")),
+                str(entry.get("state", "")),
+                str(entry.get("reason", "")),
+            )
+            for entry in told
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _unlike(error, "index of models") from None
+
+
+def _oip_spec(tensor: Mapping[str, Any]) -> TensorSpec:
+    dtype = _OF_DATATYPE.get(tensor["datatype"], tensor["datatype"])
+    return TensorSpec(tensor["name"], dtype, _shape(tensor["shape"]))
+
+
+# ---------------------------------------------------------------------- TensorFlow Serving
+
+
+def from_tfserving(told: Any) -> ModelMetadata:
+    """Read the answer to `/v1/models/NAME/metadata`. BadAnswer."""
+    try:
+        spec = told["model_spec"]
+        definitions = told["metadata"]["signature_def"]["signature_def"]
+        signatures = {
+            name: Signature(
+                name,
+                inputs=_tensor_infos(definition["inputs"]),
+                outputs=_tensor_infos(definition["outputs"]),
+                method_name=str(definition.get("method_name", "")),
+            )
+            for name, definition in definitions.items()
+            # What TensorFlow calls by itself has neither.
+            if definition.get("inputs") or definition.get("outputs")
+        }
+        return ModelMetadata(spec["name"], (str(spec["version"]),), "", signatures)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unlike(error, "metadata of a model") from None
+
+
+def states_from_tfserving(name: str, told: Any) -> list[ModelState]:
+    """Read the answer to `/v1/models/NAME`. BadAnswer."""
+    try:
+        return [
+            ModelState(
+                name,
+                str(entry["version"]),
+                str(entry["state"]),
+                str((entry.get("status") or {}).get("error_message", "")),
+            )
+            for entry in told["model_version_status"]
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _unlike(error, "status of a model") from None
+
+
+def _tensor_infos(told: Mapping[str, Any]) -> dict[str, TensorSpec]:
+    return {name: _tensor_info(name, info) for name, info in told.items()}
+
+
+def _tensor_info(name: str, info: Mapping[str, Any]) -> TensorSpec:
+    enum = info["dtype"]
+    dtype = _OF_ENUM.get(enum, enum.removeprefix("DT_").lower())
+    shape = info["tensor_shape"]
+    sizes = None if shape.get("unknown_rank") else [dim["size"] for dim in shape.get("dim", ())]
+    return TensorSpec(name, dtype, _shape(sizes), str(info.get("name", "")))
+
+
+def _shape(sizes: Any) -> Shape | None:
+    if sizes is None:
+        return None
+    return tuple(None if int(size) < 0 else int(size) for size in sizes)
+
+
+def _unlike(error: Exception, what: str) -> BadAnswer:
+    return BadAnswer(f"the server's answer is no {what}: {type(error).__name__} {error}")
