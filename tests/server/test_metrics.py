@@ -261,10 +261,12 @@ def test_a_name_may_have_any_characters() -> None:
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(0, "OK"), (200, "OK"), (302, "OK"), (14, "UNAVAILABLE"), (503, "UNAVAILABLE")]
-    + [(3, "INVALID_ARGUMENT"), (400, "INVALID_ARGUMENT"), (415, "INVALID_ARGUMENT")]
-    + [(405, "UNIMPLEMENTED"), (413, "RESOURCE_EXHAUSTED"), (16, "UNAUTHENTICATED")]
-    + [(500, "INTERNAL"), (504, "DEADLINE_EXCEEDED"), (418, "UNKNOWN"), (2, "UNKNOWN")],
+    [
+        *[(0, "OK"), (200, "OK"), (302, "OK"), (14, "UNAVAILABLE"), (503, "UNAVAILABLE")],
+        *[(3, "INVALID_ARGUMENT"), (400, "INVALID_ARGUMENT"), (415, "INVALID_ARGUMENT")],
+        *[(405, "UNIMPLEMENTED"), (413, "RESOURCE_EXHAUSTED"), (16, "UNAUTHENTICATED")],
+        *[(500, "INTERNAL"), (504, "DEADLINE_EXCEEDED"), (418, "UNKNOWN"), (2, "UNKNOWN")],
+    ],
 )
 def test_a_status_has_one_name_whatever_protocol_it_is_of(status: int, code: str) -> None:
     assert canonical(status) == code
