@@ -119,7 +119,12 @@ class VersionMetrics:
         return _sizes([(padded, times) for (_, padded), times in self.batches.items()])
 
     def padding(self) -> dict[int, Histogram]:
-        """Rows of padding in a batch, by its rows, padding included."""
+        """Rows of padding in a batch, by its rows, padding included; none if there never was any.
+
+        Where no sizes are prescribed there would be a histogram of nothing for each size.
+        """
+        if all(size == padded for size, padded in self.batches):
+            return {}
         found: defaultdict[int, Histogram] = defaultdict(lambda: Histogram(ROWS))
         for (size, padded), times in sorted(self.batches.items()):
             found[padded].add_times(padded - size, times)

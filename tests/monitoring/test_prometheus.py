@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import socket
 import subprocess
@@ -196,6 +197,15 @@ def test_our_metrics_are_as_prometheus_likes_them(server: str) -> None:
 
 def test_the_rules_are_well_formed() -> None:
     told = promtool("check", "rules", str(MONITORING / "alerts.yml"))
+    assert f"{len(rules())} rules found" in told
+
+
+def test_the_configuration_of_the_guide_is_one(tmp_path: Path) -> None:
+    guide = (HERE.parents[1] / "server" / "docs" / "monitoring.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", guide, flags=re.DOTALL)
+    (tmp_path / "prometheus.yml").write_text(block)
+    (tmp_path / "batcher.yml").write_text((MONITORING / "alerts.yml").read_text())
+    told = promtool("check", "config", str(tmp_path / "prometheus.yml"))
     assert f"{len(rules())} rules found" in told
 
 

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from tests.monitored import (
     ARGUMENTS,
@@ -22,23 +24,30 @@ from tests.monitored import (
 from tests.server.process import ServerProcess
 from tests.server.test_metrics import families
 
+GUIDE = (Path(__file__).parents[2] / "server" / "docs" / "monitoring.md").read_text()
+
 PROMETHEUS = {"job", "instance"}
 """Labels that Prometheus gives to what it scrapes."""
 
 
 @pytest.fixture(scope="module")
-def labels() -> Iterator[dict[str, set[str]]]:
-    """The labels of every sample that a real server shows after some traffic."""
+def scraped() -> Iterator[bytes]:
+    """What a real server shows after some traffic, TensorFlow Serving's names included."""
     with ServerProcess(*ARGUMENTS) as server:
         send_traffic(server.url)
-        scraped = httpx.get(f"{server.url}/metrics").content
-        found = {
-            sample.name: set(sample.labels)
-            for family in families(scraped).values()
-            for sample in family.samples
-        }
-        yield found | {"up": set()}
+        yield httpx.get(f"{server.url}/monitoring/prometheus/metrics").content
         assert server.stop()[0] == 0
+
+
+@pytest.fixture(scope="module")
+def labels(scraped: bytes) -> dict[str, set[str]]:
+    """The labels of every sample."""
+    found = {
+        sample.name: set(sample.labels)
+        for family in families(scraped).values()
+        for sample in family.samples
+    }
+    return found | {"up": set()}
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +182,72 @@ def test_every_alert_says_what_is_wrong_and_how_bad_it_is() -> None:
         assert rule["labels"]["severity"] in ("critical", "warning", "info")
         assert set(rule["annotations"]) == {"summary", "description"}
         assert all(text.endswith((".", "?")) for text in rule["annotations"].values())
+
+
+# ------------------------------------------------------------------------------------- the guide
+
+
+def table(title: str) -> list[list[str]]:
+    """The cells of the table in a chapter of the guide, its head left out."""
+    chapter = GUIDE.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    lines = [line for line in chapter.splitlines() if line.startswith("| ")]
+    return [[cell.strip(" `") for cell in line[1:-1].split("|")] for line in lines[1:]]
+
+
+def kinds(scraped: bytes) -> dict[str, str]:
+    """What kind each metric is."""
+    words = [line.split() for line in scraped.decode().splitlines() if line.startswith("# TYPE")]
+    return {name: kind for _, _, name, kind in words}
+
+
+def labels_of(labels: dict[str, set[str]], name: str) -> set[str]:
+    """The labels of a metric, of whatever kind."""
+    samples = [labels.get(name + ending) for ending in ("", "_total", "_sum")]
+    return next(found for found in samples if found is not None)
+
+
+def test_the_guide_lists_every_metric(scraped: bytes, labels: dict[str, set[str]]) -> None:
+    listed = {name: (kind, given) for name, kind, given, _ in table("What there is")}
+    ours = {name: kind for name, kind in kinds(scraped).items() if name.startswith("batcher_")}
+    assert {name: kind for name, (kind, _) in listed.items()} == ours
+    for name, (_, given) in listed.items():
+        assert set(given.split(", ")) - {""} == labels_of(labels, name), name
+    for name in kinds(scraped):
+        if name.startswith(("process_", "python_")):
+            assert f"`{name}`" in GUIDE
+
+
+def test_the_guide_lists_the_names_of_tensorflow_serving(
+    scraped: bytes, labels: dict[str, set[str]]
+) -> None:
+    listed = table("TensorFlow Serving's names")
+    assert [name for name, *_ in listed] == [name for name in kinds(scraped) if name[0] == ":"]
+    for name, given, source, _ in listed:
+        assert set(given.split(", ")) - {""} == labels_of(labels, name), name
+        assert source in kinds(scraped) or source in labels
+
+
+def test_the_guide_says_what_to_do_about_every_alert() -> None:
+    listed = table("The alerts")
+    assert [alert for alert, *_ in listed] == [rule["alert"] for rule in rules()]
+    assert all(what for *_, what in listed)
+
+
+def test_the_expressions_of_the_guide_are_about_what_there_is(labels: dict[str, set[str]]) -> None:
+    (block,) = re.findall(r"```promql\n(.*?)```", GUIDE, flags=re.DOTALL)
+    asked = [line for line in block.splitlines() if not line.startswith("#")]
+    assert len(asked) == 4
+    for expression in asked:
+        for selector in selectors(expression):
+            assert selector.metric in labels
+
+
+def test_the_configuration_of_the_guide_is_of_the_job_that_an_alert_is_about() -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", GUIDE, flags=re.DOTALL)
+    (job,) = yaml.safe_load(block)["scrape_configs"]
+    (down,) = [rule["expr"] for rule in rules() if rule["alert"] == "BatcherDown"]
+    assert f'job="{job["job_name"]}"' in down
+
+
+def test_the_guide_is_not_long() -> None:
+    assert len(GUIDE.split()) < 1600

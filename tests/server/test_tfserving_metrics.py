@@ -6,10 +6,11 @@ from collections.abc import Iterable
 import pytest
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from server.metrics import CONTENT_TYPE
+from server.metrics import CONTENT_TYPE, Metrics
+from server.tfserving_metrics import TensorFlowServingMetrics
 from tests.server.conftest import Served
 from tests.server.grpc_client import GrpcClient
-from tests.server.test_metrics import families, samples
+from tests.server.test_metrics import families, record, samples
 from tests.server.test_tfserving_grpc import asking
 
 PATH = "/monitoring/prometheus/metrics"
@@ -82,14 +83,23 @@ def test_the_run_of_a_batch_counts_for_each_of_its_requests(scraped: bytes) -> N
     assert labels.keys() == {("Predict", "TF1")}
 
 
-def test_batches_and_their_padding_are_counted(scraped: bytes) -> None:
+def test_batches_are_counted(scraped: bytes) -> None:
     batches = by([], scraped, "batcher_batch_rows_count")
     assert by([], scraped, RUNS) == batches
-    assert by([], scraped, f"{PREFIX}batching_session:padding_size_count") == batches
-    padding = by([], scraped, "batcher_padding_rows_total")
-    assert by([], scraped, f"{PREFIX}batching_session:padding_size_sum") == padding
-    sizes = by(["execution_batch_size"], scraped, f"{PREFIX}batching_session:padding_size_count")
-    assert {("1",), ("3",)} <= sizes.keys()
+    assert by([], scraped, f"{PREFIX}batching_session:padding_size_count") == {}
+
+
+def test_padding_is_told_by_size_where_there_is_any() -> None:
+    metrics = Metrics()
+    for size in (3, 4, 2):
+        metrics.version("half", 3).observe(record(size=size, padded_size=4))
+    metrics.version("half", 3).observe(record(size=8, padded_size=8))
+    metrics.version("other", 1).observe(record(size=5, padded_size=5))
+    scraped = TensorFlowServingMetrics(metrics).scrape()
+    name = f"{PREFIX}batching_session:padding_size"
+    assert by(["execution_batch_size"], scraped, f"{name}_count") == {("4",): 3, ("8",): 1}
+    assert by(["execution_batch_size"], scraped, f"{name}_sum") == {("4",): 3, ("8",): 0}
+    assert by([], scraped, "batcher_padding_rows_total") == {(): 3}
 
 
 def test_its_counters_have_no_total(scraped: bytes) -> None:
