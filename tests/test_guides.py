@@ -1,4 +1,4 @@
-"""Guides keep their word: Python compiles, commands are understood, the index lists every page.
+"""Guides keep their word: Python compiles, commands are understood, indices list every page.
 
 What a page shows is run where that page has a test of its own.
 """
@@ -7,14 +7,17 @@ import re
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 from server.cli import _subcommands
 from server.cli.options import typed
 from server.configuration.configure import configure
-from tests.blocks import DOCS, PAGES, ROOT, blocks, commands
+from server.declare import declared
+from tests.blocks import DOCS, PAGES, ROOT, blocks, commands, run_block
 
 CALLS = [(page, words) for page in PAGES for words in commands(page, "batcher-server")]
+METRIC = re.compile(r"`(batcher_[a-z_]+)`")
 READS = {"config", "tokens", "admin_tokens", "print_config", "path"}
 """Options of `serve` that name files of the reader, or are not settings."""
 
@@ -41,8 +44,24 @@ def test_commands_are_understood(words: list[str]) -> None:
     configure(typed(given), flags, {})
 
 
-def test_the_index_lists_every_page() -> None:
-    index = DOCS / "README.md"
-    listed = re.findall(r"^\| \[[^\]]+\]\(([^)#]+)\)", index.read_text(), re.MULTILINE)
-    pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} - {"README.md"}
-    assert sorted(listed) == sorted(pages)
+def test_metrics_are_those_of_the_guide_to_monitoring() -> None:
+    known = set(METRIC.findall((DOCS / "monitoring.md").read_text()))
+    for page in PAGES:
+        for metric in METRIC.findall(page.read_text()):
+            assert metric in known, page
+
+
+def test_the_model_to_try_tuning_with_runs() -> None:
+    function = run_block(DOCS / "tuning.md", "def sleepy")["sleepy"]
+    assert declared(function) is not None
+    assert function(np.ones((2, 4), "float32")).tolist() == [4.0, 4.0]
+
+
+def test_indices_list_every_page_once() -> None:
+    indices = [page for page in PAGES if page.name == "README.md" and page.is_relative_to(DOCS)]
+    listed = [
+        index.parent / link
+        for index in indices
+        for link in re.findall(r"^\| \[[^\]]+\]\(([^)#]+)\)", index.read_text(), re.MULTILINE)
+    ]
+    assert sorted(listed) == sorted({*DOCS.rglob("*.md")} - {DOCS / "README.md"})

@@ -44,7 +44,7 @@ _SHORTER: Final = {
 
 def _read(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = _LINK.sub(lambda link: _inside(app.env.doc2path(name), link), source[0])
-    if name == root_doc:
+    if name.rpartition("/")[2] == root_doc:
         source[0] += _navigation(source[0])
 
 
@@ -55,7 +55,7 @@ def _inside(page: Path, link: re.Match[str]) -> str:
 
 
 def _navigation(index: str) -> str:
-    """What the index lists, section by section, is the navigation of all pages."""
+    """What the tables of an index list, section by section, is the navigation."""
     _, *parts = _SECTION.split(index)
     trees = []
     for heading, text in zip(parts[::2], parts[1::2], strict=True):
