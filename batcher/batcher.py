@@ -211,6 +211,12 @@ class Batcher(Dispatcher[T, R]):
         """Most rows that may wait: more in one call never fit."""
         return self._max_queue_size
 
+    @property
+    def expected_wait(self) -> float:
+        """Seconds until a new request begins to run, as predicted; 0.0 while nothing is known."""
+        load = self._load()
+        return load.wait_behind(load.queued)
+
     # ------------------------------------------------------------------------------- callers
 
     async def submit(

@@ -23,7 +23,7 @@ class Application:
 
     def __init__(self, config: Config) -> None:
         repository, loader = Repository(), Loader()
-        metrics = Metrics(repository.all_states)
+        metrics = Metrics(repository.all_states, lambda: self._serving.ready)
         # Models run on their own threads only; large bodies are parsed on the codec thread.
         self._threads = ModelThreads()
         self._codec: Executor = ThreadExecutor(name="codec")

@@ -21,6 +21,9 @@ from server.versions import Latest, Policy
 MAX_PORT: Final = 65535
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
+TENSORFLOW_SERVING_METRICS: Final = "/monitoring/prometheus/metrics"
+"""Where TensorFlow Serving has its metrics unless told otherwise (util/prometheus_exporter.cc)."""
+
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
 TARGET: Final = re.compile(r"/[^\s?#]*")
 _LABEL: Final = re.compile(r"[^\s/:]+")
@@ -149,8 +152,9 @@ class Config:
     log_level
         debug, info, warning or error.
     metrics_path
-        Where Prometheus finds the metrics besides `/metrics`; nowhere by default. TensorFlow
-        Serving has them at `/monitoring/prometheus/metrics`.
+        Where Prometheus finds the metrics besides `/metrics`, there under TensorFlow Serving's
+        names as well as our own. By default it is TensorFlow Serving's path, so that its scrape
+        configurations work as they are; "": nowhere.
     cors
         Whether pages of other origins may use the protocols from a browser. Off by default; switch
         it on for such a page. Pages of other origins never administer the server.
@@ -193,7 +197,7 @@ class Config:
     drain_delay: float = 1.0
     drain_timeout: float = 30.0
     log_level: str = "info"
-    metrics_path: str = ""
+    metrics_path: str = TENSORFLOW_SERVING_METRICS
     cors: bool = False
     tokens: tuple[Token, ...] = ()
     admin_tokens: tuple[Token, ...] = ()

@@ -47,6 +47,25 @@ class Code(enum.Enum):
         self.grpc_status = grpc_status
 
 
+_GRPC = (
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND"),
+    *("ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"),
+    *("ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"),
+    "UNAUTHENTICATED",
+)
+"""What gRPC calls its statuses, by number."""
+
+_OF_HTTP = {code.http_status: _GRPC[code.grpc_status] for code in reversed(Code)}
+"""Where codes share a status, the first of them."""
+
+
+def canonical(status: int) -> str:
+    """What gRPC calls a status, whether it is one of HTTP or of gRPC: their numbers differ."""
+    if status < len(_GRPC):
+        return _GRPC[status]
+    return _OF_HTTP.get(status, "OK" if status < 400 else "UNKNOWN")  # noqa: PLR2004 - HTTP's
+
+
 class ServingError(Exception):
     """A request that ends without an answer from the model; the message goes to the client."""
 

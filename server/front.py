@@ -209,10 +209,11 @@ class Front:
         except ServingError:
             endpoint.statistics.fail.add(time.perf_counter() - began)
             raise
-        read, write = decoded - began, time.perf_counter() - run
+        ended = time.perf_counter()
+        read, write = decoded - began, ended - run
         queue_time, run_time = response.queue_time, response.run_time
         endpoint.statistics.count_answered(
-            response.rows, queue=queue_time, read=read, run=run_time, write=write
+            protocol.name, response.rows, queue_time, read, run_time, write, began, ended
         )
         if self._serving.tracing:
             self._tracer.trace(request.model, exchange, response, read=read, write=write)

@@ -1,126 +1,95 @@
 """Counts what happens and shows it to Prometheus. Event loop.
 
-Counted once a batch wherever possible, once a request only for the answers by status. Names follow
-Prometheus: seconds, `_total`; a label never comes from a client's unchecked input.
+Counted once a batch wherever possible, once a request only for the answers by status and for how
+long they took. What others know already is asked of them when somebody looks.
 """
 
-import bisect
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
-    HistogramMetricFamily,
+    InfoMetricFamily,
     Metric,
+    SummaryMetricFamily,
 )
 from prometheus_client.registry import Collector
 
-from batcher import BatcherStats, BatchRecord
+from server.errors import canonical
 from server.inference import VersionState
-
-SECONDS: Final = (
-    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
-    *(2.5, 5.0, 10.0),
-)
-ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-
-_COUNTERS: Final = ("answered", "failed", "expired", "cancelled", "refused")
+from server.metric_families import LABELS, families
+from server.statistics import Duration
+from server.version_metrics import VersionMetrics
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-
-class _Histogram:
-    """Counts by upper bound, and their sum."""
-
-    __slots__ = ("_bounds", "_counts", "_sum")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
-
-    def observe(self, values: Iterable[float]) -> None:
-        bounds, counts, find = self._bounds, self._counts, bisect.bisect_left
-        total = 0.0
-        for value in values:
-            counts[find(bounds, value)] += 1
-            total += value
-        self._sum += total
-
-    def add_to(self, family: HistogramMetricFamily, labels: tuple[str, ...]) -> None:
-        buckets: list[tuple[str, float]] = []
-        seen = 0
-        for bound, count in zip((*self._bounds, float("inf")), self._counts, strict=True):
-            seen += count
-            buckets.append(("+Inf" if bound == float("inf") else str(float(bound)), seen))
-        family.add_metric(labels, buckets, sum_value=self._sum)
-
-
-class ModelMetrics:
-    """What the batches of one model version have gone through."""
-
-    def __init__(self, name: str, version: int) -> None:
-        self.labels: Final = (name, str(version))
-        self.sizes: Final = _Histogram(ROWS)
-        self.queue_times: Final = _Histogram(SECONDS)
-        self.run_times: Final = _Histogram(SECONDS)
-        self.reasons: Final[Counter[str]] = Counter()
-        self.padding = 0
-        self._past: Counter[str] = Counter()
-        self._serving: list[Callable[[], BatcherStats]] = []
-
-    def add(self, stats: Callable[[], BatcherStats]) -> None:
-        """A Batcher begins to serve this version."""
-        self._serving.append(stats)
-
-    def remove(self, stats: Callable[[], BatcherStats]) -> None:
-        """A Batcher has ended: what it counted is kept."""
-        self._serving.remove(stats)
-        ended = stats()
-        self._past.update({name: getattr(ended, name) for name in _COUNTERS})
-
-    def total(self, counter: str) -> int:
-        """What a counter of `BatcherStats` has come to, over all Batchers of this version."""
-        return self._past[counter] + self.now(counter)
-
-    def now(self, gauge: str) -> int:
-        """The sum of a gauge of `BatcherStats`."""
-        return sum(getattr(stats(), gauge) for stats in self._serving)
-
-    def observe(self, record: BatchRecord) -> None:
-        """A batch has run: the `on_batch` of its Batcher."""
-        self.sizes.observe((record.size,))
-        self.queue_times.observe(record.queue_times)
-        self.run_times.observe((record.run_time,))
-        self.reasons[record.reason] += 1
-        self.padding += record.padded_size - record.size
+_OUTCOMES: Final = ("loaded", "failed")
 
 
 class Metrics(Collector):
-    """Everything there is to scrape, in the order in which a request meets it."""
+    """Everything there is to scrape, from the whole server down to its process."""
 
-    def __init__(self, states: Callable[[], Iterable[tuple[str, VersionState]]] = tuple) -> None:
+    def __init__(
+        self,
+        states: Callable[[], Iterable[tuple[str, VersionState]]] = tuple,
+        ready: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._states = states
+        self._ready = ready
+        self._answers: defaultdict[tuple[str, str, int], int] = defaultdict(int)
         self._loads: Counter[tuple[str, str]] = Counter()
-        self._answers: Counter[tuple[str, str, int]] = Counter()
-        self._models: dict[tuple[str, int], ModelMetrics] = {}
+        self._load_times: dict[str, Duration] = {}
+        self._loaded: dict[tuple[str, str], float] = {}
+        self._devices: dict[str, Duration] = {}
+        self._versions: dict[tuple[str, int], VersionMetrics] = {}
+        self._software = {"version": _installed("batcher"), "tensorflow": _installed("tensorflow")}
         self._registry = CollectorRegistry()
         self._registry.register(self)
+        for its in (ProcessCollector, PlatformCollector, GCCollector):
+            its(registry=self._registry)
 
     def count_answer(self, model: str, protocol: str, status: int) -> None:
         """A request was answered; `model` is "" unless it is one of ours."""
         self._answers[model, protocol, status] += 1
 
-    def count_load(self, model: str, *, loaded: bool) -> None:
-        """A version of a model was loaded, or could not be."""
-        self._loads[model, "loaded" if loaded else "failed"] += 1
+    def count_load(self, model: str, version: int, seconds: float, *, loaded: bool) -> None:
+        """A version of a model was loaded, or could not be, after so many seconds."""
+        self._loads[model, _OUTCOMES[not loaded]] += 1
+        self._load_times.setdefault(model, Duration()).add(seconds)
+        if loaded:
+            self._loaded[model, str(version)] = time.time()
 
-    def model(self, name: str, version: int) -> ModelMetrics:
-        """The metrics of a model version, which stay when it is unloaded: counters never fall."""
-        return self._models.setdefault((name, version), ModelMetrics(name, version))
+    def device(self, name: str) -> Duration:
+        """The batches that have run on a device, and the seconds that they ran, for you to count.
+
+        All models of a device share it.
+        """
+        return self._devices.setdefault(name, Duration())
+
+    def version(self, name: str, version: int) -> VersionMetrics:
+        """The metrics of a version of a model."""
+        return self._versions.setdefault((name, version), VersionMetrics(name, version))
+
+    @property
+    def answers(self) -> list[tuple[str, str, int, int]]:
+        """Model, protocol and its status; and how many requests were answered like that."""
+        return [(*answered, count) for answered, count in sorted(self._answers.items())]
+
+    @property
+    def versions(self) -> list[VersionMetrics]:
+        """Of all versions that have ever served."""
+        return list(self._versions.values())
 
     def scrape(self) -> bytes:
         """All metrics in Prometheus' text format."""
@@ -128,79 +97,75 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """What `prometheus_client` asks of a collector."""
+        yield InfoMetricFamily(
+            "batcher_build", "The versions of this server and its TensorFlow.", self._software
+        )
+        yield GaugeMetricFamily(
+            "batcher_ready",
+            "1 while requests are taken, 0 while the server starts or ends.",
+            float(self._ready()),
+        )
+        yield self._requests()
+        yield from self._models()
+        yield from families(self.versions)
+        busy = CounterMetricFamily(
+            "batcher_device_busy_seconds", "How long batches ran on a device.", labels=("device",)
+        )
+        for device, ran in sorted(self._devices.items()):
+            busy.add_metric((device,), ran.seconds)
+        yield busy
+
+    def _requests(self) -> Metric:
         answers = CounterMetricFamily(
             "batcher_requests",
-            "Requests answered, by model, protocol and its status.",
-            labels=("model", "protocol", "status"),
+            "Requests answered; status is the protocol's own number, code its canonical name.",
+            labels=("model", "protocol", "status", "code"),
         )
-        for (model, protocol, status), count in sorted(self._answers.items()):
-            answers.add_metric((model, protocol, str(status)), count)
-        yield answers
-        yield from self._models_and_versions()
-        yield from self._gauges_and_counters()
-        yield from self._histograms()
+        for model, protocol, status, count in self.answers:
+            answers.add_metric((model, protocol, str(status), canonical(status)), count)
+        return answers
 
-    def _models_and_versions(self) -> Iterator[Metric]:
+    def _models(self) -> Iterator[Metric]:
         loads = CounterMetricFamily(
             "batcher_model_loads",
-            "Versions that were loaded, or could not be, by model.",
+            "Versions that were loaded, or could not be.",
             labels=("model", "outcome"),
         )
-        for (model, outcome), count in sorted(self._loads.items()):
-            loads.add_metric((model, outcome), count)
+        times = SummaryMetricFamily(
+            "batcher_model_load_seconds",
+            "How long it took to load a version and to warm it up, or to fail to.",
+            labels=("model",),
+        )
+        for model, took in sorted(self._load_times.items()):
+            # Both from the first on: rates of what was never 0 miss its first increase.
+            for outcome in _OUTCOMES:
+                loads.add_metric((model, outcome), self._loads[model, outcome])
+            times.add_metric((model,), took.count, took.seconds)
         states = GaugeMetricFamily(
             "batcher_model_state",
-            "1 for the state that each version is in.",
-            labels=("model", "version", "state"),
+            "1 for the state that a version is in.",
+            labels=(*LABELS, "state"),
+        )
+        broken = GaugeMetricFamily(
+            "batcher_model_broken", "1 if a version could not be loaded, else 0.", labels=LABELS
+        )
+        loaded = GaugeMetricFamily(
+            "batcher_model_loaded_timestamp_seconds",
+            "When a version was loaded last, in seconds since 1970.",
+            labels=LABELS,
         )
         for model, state in self._states():
-            states.add_metric((model, str(state.version), state.state), 1)
-        yield from (loads, states)
+            labels = (model, str(state.version))
+            states.add_metric((*labels, state.state), 1)
+            broken.add_metric(labels, bool(state.error))
+            if labels in self._loaded:
+                loaded.add_metric(labels, self._loaded[labels])
+        yield from (loads, times, states, broken, loaded)
 
-    def _gauges_and_counters(self) -> Iterator[Metric]:
-        labels = ("model", "version")
-        depth = GaugeMetricFamily("batcher_queue_rows", "Rows that wait now.", labels=labels)
-        running = GaugeMetricFamily(
-            "batcher_running_batches", "Batches that run now.", labels=labels
-        )
-        ended = CounterMetricFamily(
-            "batcher_queued_requests",
-            "Requests that got into the queue and have ended, by how.",
-            labels=(*labels, "end"),
-        )
-        refused = CounterMetricFamily(
-            "batcher_refused_requests", "Requests that found the queue full.", labels=labels
-        )
-        reasons = CounterMetricFamily(
-            "batcher_batches",
-            "Batches that have run, by why they were released.",
-            labels=(*labels, "reason"),
-        )
-        padding = CounterMetricFamily(
-            "batcher_padding_rows", "Rows that batches were padded with.", labels=labels
-        )
-        for model in self._models.values():
-            padding.add_metric(model.labels, model.padding)
-            depth.add_metric(model.labels, model.now("queued_rows"))
-            running.add_metric(model.labels, model.now("running_batches"))
-            refused.add_metric(model.labels, model.total("refused"))
-            for end in ("answered", "failed", "expired", "cancelled"):
-                ended.add_metric((*model.labels, end), model.total(end))
-            for reason, count in sorted(model.reasons.items()):
-                reasons.add_metric((*model.labels, reason), count)
-        yield from (depth, running, ended, refused, reasons, padding)
 
-    def _histograms(self) -> Iterator[Metric]:
-        labels = ("model", "version")
-        sizes = HistogramMetricFamily("batcher_batch_rows", "Rows in a batch.", labels=labels)
-        waits = HistogramMetricFamily(
-            "batcher_queue_seconds", "From a request's arrival until its batch.", labels=labels
-        )
-        runs = HistogramMetricFamily(
-            "batcher_run_seconds", "How long the model ran on a batch.", labels=labels
-        )
-        for model in self._models.values():
-            model.sizes.add_to(sizes, model.labels)
-            model.queue_times.add_to(waits, model.labels)
-            model.run_times.add_to(runs, model.labels)
-        yield from (sizes, waits, runs)
+def _installed(package: str) -> str:
+    """Its version, "" if it is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -1,7 +1,7 @@
 """Pages about the server itself: for probes, Prometheus and readers of its API. Event loop.
 
     /livez /readyz   for probes
-    /metrics         for Prometheus
+    /metrics         for Prometheus; and where TensorFlow Serving has them, with its names beside
     /openapi.json    the description of the API, which names the models
     /docs            a viewer of it: files of this package that are the same for everybody
 
@@ -16,11 +16,12 @@ from typing import Final
 
 import orjson
 
-from server.errors import MethodNotAllowed, NotFound, ServingError
+from server.errors import InvalidArgument, MethodNotAllowed, NotFound, ServingError
 from server.exchange import Answer, Exchange
 from server.metrics import CONTENT_TYPE, Metrics
 from server.openapi import Description
 from server.serving import Serving
+from server.tfserving_metrics import TensorFlowServingMetrics
 
 PROBES: Final = ("/livez", "/readyz")
 
@@ -52,7 +53,9 @@ _FOR_EVER: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 class Pages:
     """Answers what no protocol takes; `tokens` and `admin` are for the description to tell.
 
-    The metrics are at `metrics_path` as well, unless there is another page.
+    The metrics are at `metrics_path` as well, unless there is another page, and there under the
+    names of TensorFlow Serving besides our own: whoever has no dashboard made for it gets, and
+    keeps, each number once. Like TensorFlow Serving, it takes no query there.
     """
 
     def __init__(
@@ -74,7 +77,10 @@ class Pages:
         }
         self._pages |= {path: functools.partial(_part, path) for path in _PARTS}
         self._pages |= {path: functools.partial(_redirect, to) for path, to in _REDIRECTS.items()}
-        self._pages.setdefault(metrics_path or "/metrics", self._pages["/metrics"])
+        self._metrics_path = metrics_path
+        if metrics_path not in ("", *self._pages.keys() - {"/metrics"}):
+            theirs = TensorFlowServingMetrics(metrics)
+            self._pages[metrics_path] = lambda: Answer(200, theirs.scrape(), CONTENT_TYPE)
 
     def is_open(self, exchange: Exchange) -> bool:
         """Whether a page is shown without a token: what probes ask, and what is no secret."""
@@ -91,6 +97,9 @@ class Pages:
         if exchange.method not in ("GET", "HEAD"):
             msg = f"{path} takes GET only, not {exchange.method}"
             raise MethodNotAllowed(msg, allowed="GET, HEAD")
+        if path == self._metrics_path and exchange.target != path:
+            msg = f"unexpected path: {exchange.target}, expected {path} without a query"
+            raise InvalidArgument(msg)
         return page()
 
     def error(self, error: ServingError) -> Answer:

@@ -84,7 +84,8 @@ class Residents:
                 raise
         if loaded is None:
             # Only now that the error has gone, whose traceback refers to what was loaded.
-            self._metrics.count_load(model.name, loaded=False)
+            seconds = asyncio.get_running_loop().time() - began
+            self._metrics.count_load(model.name, version, seconds, loaded=False)
             await _return_memory()
             raise StartupError(failed)
         for note in loaded.warm.notes:
@@ -98,9 +99,15 @@ class Residents:
             await endpoint.batcher.close()
             raise _given_up()
         self._repository.add(endpoint)
-        self._metrics.count_load(model.name, loaded=True)
-        seconds = round(asyncio.get_running_loop().time() - began, 2)
-        log.info("model loaded", model=model.name, version=version, path=str(path), seconds=seconds)
+        seconds = asyncio.get_running_loop().time() - began
+        self._metrics.count_load(model.name, version, seconds, loaded=True)
+        log.info(
+            "model loaded",
+            model=model.name,
+            version=version,
+            path=str(path),
+            seconds=round(seconds, 2),
+        )
         mark = loaded.mark
         del loaded  # Or this call would keep the model while it waits for the one before.
         await self.let_go(replaced)
@@ -149,11 +156,13 @@ class Residents:
             self._loads.discard(loading)
 
     async def _endpoint(self, served: ServedModel, loaded: Model, model: ModelConfig) -> Endpoint:
-        metrics = self._metrics.model(served.name, served.version)
+        metrics = self._metrics.version(served.name, served.version)
+        device = self._metrics.device(self._threads.name_of(model.device))
         statistics = VersionStatistics(served.name, served.version)
 
         def on_batch(record: BatchRecord) -> None:
             metrics.observe(record)
+            device.add(record.run_time)
             statistics.count_batch(record.size, record.run_time)
 
         batcher: Batcher[Tensors, Tensors] = Batcher(
@@ -175,7 +184,7 @@ class Residents:
             isolation=Isolation(max_extra_runs=2 * model.max_batch_size),
         )
         await batcher.__aenter__()
-        metrics.add(batcher.stats)
+        metrics.add(batcher, statistics)
         return Endpoint(
             served,
             batcher,
@@ -191,7 +200,7 @@ class Residents:
         if not is_replaced:
             self._repository.set_state(served.name, VersionState(served.version, "UNLOADING"))
         await self._finish(endpoint)
-        self._metrics.model(served.name, served.version).remove(endpoint.batcher.stats)
+        self._metrics.version(served.name, served.version).remove(endpoint.batcher)
         if not is_replaced:
             self._repository.set_state(served.name, VersionState(served.version, "END"))
         event = "model replaced by itself, loaded anew" if is_replaced else "model unloaded"

@@ -6,7 +6,10 @@ before and the splitting after it) and `compute_output` (writing the answer).
 """
 
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
+
+from server.histogram import Histogram
 
 
 @dataclass(slots=True)
@@ -30,10 +33,10 @@ class VersionStatistics:
     version: int
     rows: int = 0
     """Rows of the requests that were answered."""
-    last_inference: float = 0.0
-    """When a request was answered last, in seconds since 1970; 0 for never."""
     fail: Duration = field(default_factory=Duration)
-    answered: int = 0
+    latencies: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
+    """Seconds from when a request's body was there until its answer was written, by protocol."""
+    _ended: float | None = None
     _queue: float = 0.0
     _read: float = 0.0
     _run: float = 0.0
@@ -41,17 +44,41 @@ class VersionStatistics:
     batches: dict[int, Duration] = field(default_factory=dict)
     """How long batches ran, by their rows."""
 
-    def count_answered(
-        self, rows: int, *, queue: float, read: float, run: float, write: float
+    # Called for each request: no names of arguments, nothing that can be found out later.
+    def count_answered(  # noqa: PLR0917 - see above
+        self,
+        protocol: str,
+        rows: int,
+        queue: float,
+        read: float,
+        run: float,
+        write: float,
+        began: float,
+        ended: float,
     ) -> None:
-        """A request was answered; its stages took so many seconds."""
+        """A request was answered. The seconds of its stages; its begin and end by `perf_counter`.
+
+        In between lies more than the stages: the event loop may be busy with others.
+        """
         self.rows += rows
-        self.last_inference = time.time()
-        self.answered += 1
+        self._ended = ended
         self._queue += queue
         self._read += read
         self._run += run
         self._write += write
+        self.latencies[protocol].add(ended - began)
+
+    @property
+    def answered(self) -> int:
+        """The requests that were answered."""
+        return sum([latency.count for latency in self.latencies.values()])
+
+    @property
+    def last_inference(self) -> float:
+        """When a request was answered last, in seconds since 1970; 0 for never."""
+        if self._ended is None:
+            return 0.0
+        return time.time() - (time.perf_counter() - self._ended)
 
     # All of the same count, so that whoever compares them finds them equal.
 

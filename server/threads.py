@@ -13,9 +13,13 @@ class ModelThreads:
     def __init__(self) -> None:
         self._executors: dict[str, Executor] = {}
 
+    def name_of(self, device: str) -> str:
+        """The full name of a device; "" is where frameworks run models by themselves."""
+        return device_name(device) or ("GPU:0" if has_gpu() else "CPU:0")
+
     def of(self, device: str) -> Executor:
-        """The thread of a device; "" is where frameworks run models by themselves."""
-        name = device_name(device) or ("GPU:0" if has_gpu() else "CPU:0")
+        """The thread of a device, started if it is the first time."""
+        name = self.name_of(device)
         executor = self._executors.get(name)
         if executor is None:
             executor = ThreadExecutor(name=f"model {name}")

@@ -68,14 +68,23 @@ ALLOWED: dict[str, str] = {
         " server.warmup.records structlog"
     ),
     # The event loop, from the queue up to the sockets.
-    "server.statistics": "",
+    "server.histogram": "",
+    "server.statistics": "server.histogram",
     "server.settings": "",
     "server.endpoint": (
         "batcher batcher.arrays batcher.lengths server.errors server.inference server.model"
         " server.runner server.signature server.statistics"
     ),
     "server.repository": "server.endpoint server.errors server.inference",
-    "server.metrics": "batcher prometheus_client server.inference",
+    "server.version_metrics": "batcher server.histogram server.statistics",
+    "server.metric_families": "prometheus_client server.histogram server.version_metrics",
+    "server.metrics": (
+        "prometheus_client server.errors server.inference server.metric_families server.statistics"
+        " server.version_metrics"
+    ),
+    "server.tfserving_metrics": (
+        "prometheus_client server.errors server.histogram server.metric_families server.metrics"
+    ),
     "server.threads": "batcher server.machine server.runtime",
     "server.residents": (
         "batcher batcher.lengths server.config server.endpoint server.errors server.folders"
@@ -126,6 +135,7 @@ ALLOWED: dict[str, str] = {
     ),
     "server.pages": (
         "orjson server.errors server.exchange server.metrics server.openapi server.serving"
+        " server.tfserving_metrics"
     ),
     "server.front": (
         "batcher server.access server.compression server.endpoint server.errors server.exchange"
@@ -329,7 +339,11 @@ def test_frameworks_live_in_one_room_each() -> None:
     assert importers_of("grpc") == {"server.adapters.grpc_server"}
     assert importers_of("simdjson") == {"server.protocols.json_rows"}
     assert importers_of("uvloop") == {"server.cli.serve"}
-    assert importers_of("prometheus_client") == {"server.metrics"}
+    assert importers_of("prometheus_client") == {
+        "server.metric_families",
+        "server.metrics",
+        "server.tfserving_metrics",
+    }
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
     batcher-server token NAME
     batcher-server inspect PATH [OPTIONS]
     batcher-server convert SOURCE TARGET [OPTIONS]
+    batcher-server monitoring dashboard|alerts
 
 A file for each subcommand. Exit codes: 0 after a drain, 2 when told something impossible, 130 when
 interrupted twice.
@@ -16,6 +17,7 @@ import click
 
 from server.cli.convert import convert
 from server.cli.inspect import inspect
+from server.cli.monitoring import monitoring
 from server.cli.serve import serve
 from server.cli.token import token
 from server.config import ConfigError
@@ -32,7 +34,13 @@ class _Subcommands(click.Group):
 
 
 _subcommands = _Subcommands(
-    commands={"serve": serve, "token": token, "inspect": inspect, "convert": convert}
+    commands={
+        "serve": serve,
+        "token": token,
+        "inspect": inspect,
+        "convert": convert,
+        "monitoring": monitoring,
+    }
 )
 
 

@@ -103,7 +103,7 @@ SERVER: Final = (
         "metrics_path",
         URL_PATH,
         _D.metrics_path,
-        "Where Prometheus finds the metrics besides /metrics.",
+        "Where Prometheus finds the metrics besides /metrics, with TensorFlow Serving's names.",
         "/PATH",
     ),
     Setting("cors", FLAG, "false", "Let pages of other origins use the models.", _FLAG),

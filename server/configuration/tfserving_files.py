@@ -8,15 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from server.config import ConfigError
+from server.config import TENSORFLOW_SERVING_METRICS, ConfigError
 from server.configuration.files import text_of
 from server.configuration.layers import Given, Layer
 from server.configuration.typed import add_model
 from server.errors import DecodeError
 from server.protocols.wire import message, parse_text
-
-PROMETHEUS_PATH: Final = "/monitoring/prometheus/metrics"
-"""Where the metrics are if `prometheus_config` names no path (util/prometheus_exporter.cc)."""
 
 LARGEST_BATCH: Final = 1000
 """Rows of a batch that nobody bounded, by which `max_enqueued_batches` counts."""
@@ -150,7 +147,7 @@ def read_monitoring(file: Path) -> Layer:
     prometheus = _read(file, "MonitoringConfig").prometheus_config
     if prometheus.enable:
         layer.server["metrics_path"] = Given(
-            (prometheus.path or PROMETHEUS_PATH,),
+            (prometheus.path or TENSORFLOW_SERVING_METRICS,),
             f"monitoring_config_file {file}",
             f"{file}: prometheus_config: path",
         )

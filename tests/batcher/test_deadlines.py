@@ -324,6 +324,19 @@ async def test_who_cannot_be_answered_in_time_is_refused_at_the_door() -> None:
         assert batcher.stats().refused == 1
 
 
+async def test_what_a_new_request_would_wait_is_told() -> None:
+    executor = FakeExecutor(run_time=RUN_TIME)
+    async with Batcher(double, max_batch_size=2, executor=executor) as batcher:
+        assert batcher.expected_wait == 0.0
+        await learn(batcher)
+        assert batcher.expected_wait == 0.0
+        submit = submitting(batcher)
+        callers = [submit(item) for item in range(4)]
+        await settle()
+        assert batcher.expected_wait == pytest.approx(2 * RUN_TIME, rel=1e-3)
+        await outcomes(callers)
+
+
 async def test_beside_an_idle_model_nobody_is_refused_by_prediction() -> None:
     executor = FakeExecutor(run_time=lambda _: 0.1 if len(executor.started) >= 3 else 60.0)
     async with Batcher(double, max_batch_size=2, executor=executor) as batcher:

@@ -494,8 +494,8 @@ def test_what_is_wrong_in_batching_parameters_is_named(
         ('prometheus_config {\n  enable: true,\n  path: "/m/p"\n}', "/m/p"),
         ('prometheus_config: {\n  enable: true,\n  path: "/m/p"\n}', "/m/p"),
         ("prometheus_config { enable: true }", "/monitoring/prometheus/metrics"),
-        ("prometheus_config { path: '/m/p' }", ""),
-        ("", ""),
+        ("prometheus_config { path: '/m/p' }", "/monitoring/prometheus/metrics"),
+        ("", "/monitoring/prometheus/metrics"),
     ],
 )
 def test_where_the_metrics_are_is_taken(tmp_path: Path, text: str, path: str) -> None:

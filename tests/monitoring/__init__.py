@@ -1,0 +1,1 @@
+"""The dashboard and the alert rules, in a real Prometheus: `.ci/monitoring/run` installs it."""
