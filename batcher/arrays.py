@@ -28,12 +28,19 @@ def on_arrays(function: Callable[[Any], Arrays]) -> Callable[[Batch[Any]], list[
     `function` gets the rows of a whole batch in the form that the items have, and may answer in any
     of the three forms. Each caller gets its own rows of every output, as views: they share memory
     with the other callers' rows, so copy before you write. A lone request is passed on without a
-    copy. ValueError, naming the output, when one lacks the batch dimension or its rows.
+    copy. ValueError, naming the output, when one lacks the batch dimension or its rows, or when
+    items were submitted with another `size` than they have rows: no limit would hold.
     """
 
     def run_batch(batch: Batch[Any]) -> list[Any]:
-        padding = batch.padded_size - batch.size
         sizes = [count_rows(item) for item in batch]
+        if sum(sizes) != batch.size:
+            msg = (
+                f"items of {sum(sizes)} rows were submitted with size {batch.size} in all:"
+                " submit(item, size=count_rows(item))"
+            )
+            raise ValueError(msg)
+        padding = batch.padded_size - batch.size
         return split(function(concatenate(batch, padding)), sizes, padding)
 
     return run_batch

@@ -197,3 +197,13 @@ async def test_a_function_that_loses_rows_fails_its_batch() -> None:
         with pytest.raises(BatchFailed) as failed:
             await batcher.submit(np.zeros((2, 3)), size=2)
     assert "the array has shape (1, 3), expected 2 rows" in str(failed.value.__cause__)
+
+
+async def test_a_size_that_is_not_that_of_the_rows_fails_its_batch() -> None:
+    def model(rows: Array) -> Array:
+        return rows
+
+    async with Batcher(on_arrays(model), executor=FakeExecutor()) as batcher:
+        with pytest.raises(BatchFailed) as failed:
+            await batcher.submit(np.zeros((3, 2)))
+    assert "items of 3 rows were submitted with size 1 in all" in str(failed.value.__cause__)
