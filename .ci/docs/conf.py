@@ -56,11 +56,12 @@ def _inside(page: Path, link: re.Match[str]) -> str:
 
 def _navigation(index: str) -> str:
     """What the tables of an index list, section by section, is the navigation."""
-    _, *parts = _SECTION.split(index)
+    beginning, *parts = _SECTION.split(index)
     trees = []
-    for heading, text in zip(parts[::2], parts[1::2], strict=True):
+    for heading, text in [("", beginning), *zip(parts[::2], parts[1::2], strict=True)]:
         if pages := _LISTED.findall(text):
-            trees += ["", "```{toctree}", ":hidden:", f":caption: {heading}", "", *pages, "```"]
+            caption = [f":caption: {heading}"] if heading else []
+            trees += ["", "```{toctree}", ":hidden:", *caption, "", *pages, "```"]
     return "\n".join(trees)
 
 
