@@ -231,11 +231,11 @@ class Batcher(Dispatcher[T, R]):
     ) -> R:
         """Run `item` together with others, and return its own result.
 
-        `size` is its number of rows, `nbytes` its memory; only requests of one `bucket` share a
-        batch. Lower `priority` goes first; inside one, the request whose `timeout` (seconds) ends
-        first. When it ends before there is a result, DeadlineExceeded is raised at that moment, and
-        what waits in the queue will not run. Cancelling the caller takes the item out of the queue,
-        or drops its result if it is in a batch already.
+        `size` is its number of rows, `nbytes` its memory in bytes; only requests of one `bucket`
+        share a batch. Lower `priority` goes first; inside one, the request whose `timeout`
+        (seconds) ends first. When it ends before there is a result, DeadlineExceeded is raised at
+        that moment, and what waits in the queue will not run. Cancelling the caller takes the item
+        out of the queue, or drops its result if it is in a batch already.
 
         Raises QueueFull, RequestTooLarge, DeadlineExceeded, BatcherStuck, BatcherClosed,
         BatchFailed, or the exception that `run_batch` returned in place of the result.
@@ -290,7 +290,7 @@ class Batcher(Dispatcher[T, R]):
     ) -> list[R]:
         """Run several items for one caller, and return their results in order.
 
-        `sizes` has the rows of each, 1 by default; `nbytes` is the memory of all. They are admitted
+        `sizes` has the rows of each, 1 by default; `nbytes` is the bytes of all. They are admitted
         together or not at all, have one deadline and are cancelled together; the first exception
         ends the call and abandons the rest. Raises as `submit` does.
         """
@@ -333,7 +333,12 @@ class Batcher(Dispatcher[T, R]):
         priority: int = 0,
         timeout: float | None = None,
     ) -> "ThreadFuture[R]":
-        """`submit` from another thread than the event loop's."""
+        """`submit` from another thread than the event loop's, which gets a future.
+
+        The future has the result, or what `submit` raises; cancelling it is cancelling the caller.
+        Raised at once is BatcherClosed, and RuntimeError before the Batcher is entered or from
+        inside its own `run_batch`.
+        """
         if self._state in {State.NEW, State.CLOSED}:
             raise self._not_open()
         if self._executor.runs_current_thread():

@@ -92,9 +92,13 @@ class BatcherStats:
     """
 
     queued_requests: int
+    """Requests that wait."""
     queued_rows: int
+    """Rows that wait."""
     queued_bytes: int
+    """Bytes that wait, as callers counted them by `nbytes`."""
     running_batches: int
+    """Batches that run, or are handed over behind one that does."""
     accepted: int
     """Requests that got into the queue."""
     answered: int

@@ -23,7 +23,6 @@ from server.configuration.build import Configuration
 from server.configuration.configure import configure
 from server.configuration.settings import GLOBAL, MODEL, OF_A_MODEL
 from server.configuration.show import literal, show
-from server.configuration.tfserving_flags import FLAGS
 from server.demo import DIGITS
 from server.runtime import Runtime
 from server.tokens import make_token
@@ -669,9 +668,3 @@ def test_the_example_of_the_guide_is_taken(file: Path) -> None:
     assert half.labels == {"stable": 1, "canary": 2}
     assert [model.max_batch_size for model in config.models] == [16, 8, 16]
     assert (tagger.device, iris.path) == ("gpu:1", Path("mymodule:predict"))
-
-
-def test_the_guide_names_every_flag_of_tensorflow_serving() -> None:
-    table = GUIDE.read_text().rpartition("| flag |")[2]
-    flags = "".join(re.findall(r"^\|([^|]*)\|", table, re.MULTILINE))
-    assert sorted(re.findall(r"`(\w+)`", flags)) == sorted([*FLAGS, "version"])
