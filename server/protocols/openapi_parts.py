@@ -75,7 +75,7 @@ HEADERS: Final[Mapping[str, Any]] = {
     "Server-Timing": {
         "description": "Milliseconds in the queue, and of the batch that the request ran in.",
         "schema": TEXT,
-        "example": "queue;dur=0.120, run;dur=1.250",
+        "example": "queue;dur=0.120, run;dur=1.250, batch;desc=37",
     },
     "Retry-After": {"description": "Seconds after which to try again.", "schema": _WHOLE},
     "Retry-After-Ms": {"description": "The same in milliseconds, if known.", "schema": _WHOLE},

@@ -134,7 +134,7 @@ def test_an_answer_tells_how_long_it_waited_and_ran() -> None:
             await handed_over(server, 0)
             server.run_next()
             (timing,) = (await sending).headers.getall("Server-Timing")
-            assert re.fullmatch(r"queue;dur=\d+\.\d{3}, run;dur=\d+\.\d{3}", timing)
+            assert re.fullmatch(r"queue;dur=\d+\.\d{3}, run;dur=\d+\.\d{3}, batch;desc=1", timing)
             refused = await session.post(PREDICT, data=b"{}")
             assert "Server-Timing" not in refused.headers
 

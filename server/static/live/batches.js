@@ -230,6 +230,9 @@ function drawCloseUp(canvas, { batches, began, seconds }) {
   const x = (time) => (time / end) * width;
   const y = (rows) => height - BELOW - (rows / most) * (height - BELOW - 16);
   context.textAlign = "center";
+  const first = x(batches[0][0] - began);
+  context.fillStyle = colour("muted");
+  if (first > 90) context.fillText("requests come", first / 2, y(most / 2));
   for (const [taken, time, size, padded, , reason] of batches) {
     const [begins, wide] = [x(taken - began), Math.max(1, x(time) - 1)];
     context.fillStyle = colour(reason);

@@ -8,19 +8,21 @@ class Chart {
   // `lines`: [{label, colour, dash, fill, points}]; `more` goes into the options of uPlot.
   constructor(place, key, lines, more = {}) {
     this.place = place;
+    this.key = key;
     this.made = null;
     this.options = {
       height: HEIGHT,
       legend: { show: false },
       cursor: { drag: { x: false, y: false }, points: { size: 6 } },
-      padding: [8, 8, 0, 0],
+      padding: [8, 16, 0, 0],
+      hooks: { setCursor: [() => this.made && this.point()] },
       series: [{}, ...lines.map(line)],
       ...more,
     };
     for (const { label, colour: name } of lines) {
       const item = document.createElement("span");
       item.dataset.colour = name;
-      item.textContent = label;
+      item.append(label, document.createElement("b"));
       key.append(item);
     }
     new ResizeObserver(() => this.fit()).observe(place);
@@ -30,6 +32,15 @@ class Chart {
   fit() {
     const width = this.place.clientWidth;
     if (width && this.made) this.made.setSize({ width, height: HEIGHT });
+  }
+
+  // The values under the pointer, beside their names.
+  point() {
+    const { idx } = this.made.cursor;
+    this.made.data.slice(1).forEach((column, k) => {
+      const value = idx === null ? null : column[idx];
+      this.key.children[k].lastChild.textContent = value === null || value === undefined ? "" : short(value);
+    });
   }
 
   draw(columns) {

@@ -44,7 +44,7 @@ function milliseconds(seconds) {
 
 function percent(share) {
   const hundredths = share * 100;
-  return `${hundredths > 0 && hundredths < 10 ? hundredths.toFixed(1) : hundredths.toFixed(0)} %`;
+  return `${hundredths >= 0.05 && hundredths < 10 ? hundredths.toFixed(1) : hundredths.toFixed(0)} %`;
 }
 
 function plural(number, word) {
