@@ -8,6 +8,8 @@ class Chart {
   // `lines`: [{label, colour, dash, fill, points}]; `more` goes into the options of uPlot.
   constructor(place, key, lines, more = {}) {
     this.place = place;
+    place.setAttribute("role", "img");
+    place.setAttribute("aria-label", place.parentElement.querySelector("h3").textContent);
     this.key = key;
     this.made = null;
     this.options = {

@@ -4,7 +4,7 @@
 // and the answer tells what the request went through.
 
 const SIDE = 32; // The bitmap whose 4x4 blocks are counted: values 0 to 16.
-const PEN = 4.6; // Its pen, in pixels of the bitmap.
+const PEN = 5.4; // Its pen, in pixels of the bitmap.
 const FINER = 4; // Pixels drawn for each of the bitmap, on a side.
 const IN_HAND = 4; // Requests that "Keep sending" has under way: browsers open six connections.
 const MOST_ROWS = 8; // Rows of each of them, at most.
