@@ -13,7 +13,7 @@ from batcher import BatchRecord
 MOST_BATCHES: Final = 400
 """Batches of all versions that one event tells one by one; further ones are told as a sum."""
 
-MOST_REQUESTS: Final = 2000
+MOST_REQUESTS: Final = 500
 """Requests of one version whose times are taken down for one event; a share is as good as all."""
 
 

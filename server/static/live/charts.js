@@ -75,16 +75,16 @@ function axis(more) {
   };
 }
 
-// Time runs from a minute ago to now.
+// Time runs from when the page was opened, at most a minute ago, to now.
 function overTime(more = {}) {
   const ago = (_, splits) => splits.map((at) => (at ? `−${-at} s` : "now"));
   const values = (_, splits) => splits.map((value) => (value === null ? "" : String(value)));
   return {
     scales: {
-      x: { time: false, range: [-KEPT, 0] },
+      x: { time: false, range: (_, first) => [Math.max(-KEPT, Math.min(-RECENT, first ?? 0)), 0] },
       y: { range: (_, low, high) => [0, Math.max(more.least ?? 1, (high ?? 0) * 1.1)] },
     },
-    axes: [axis({ values: ago, size: 24, space: 60, incrs: [10, 20, 30, 60] }), axis({ size: 44, values: more.values ?? values })],
+    axes: [axis({ values: ago, size: 24, space: 60, incrs: [2, 5, 10, 20] }), axis({ size: 44, values: more.values ?? values })],
   };
 }
 
