@@ -249,3 +249,30 @@ def test_everything_is_reached_and_told_without_a_mouse(visit: Visit, url: str) 
       (each) => !(each.textContent.trim() || each.closest("[aria-label]") || each.labels?.length),
     ).length"""
     assert page.evaluate(unnamed) == 0
+
+
+# -------------------------------------------------------------------------------------- its memory
+
+
+MISSED = """() => {
+  const told = (accepted) => ({
+    now: {}, totals: { accepted }, sums: {}, stages: {}, left_out: null,
+    batches: [[accepted, 0.5, 1, 1, 1, "idle", 0]],
+  });
+  const history = new History();
+  const add = (number, accepted) => history.add({ number, at: accepted + 0.6 }, told(accepted));
+  [[1, 10], [2, 11], [5, 14]].forEach(([number, accepted]) => add(number, accepted));
+  const missed = history.unseen.map((span) => [...span]);
+  add(6, 100);
+  const after_a_minute = history.bars.length;
+  add(1, 3);
+  return { missed, after_a_minute, after_a_restart: history.bars.length };
+}"""
+
+
+def test_what_was_missed_is_known_and_what_is_old_is_forgotten(same_page: Any) -> None:
+    assert same_page.evaluate(MISSED) == {
+        "missed": [[11.6, 14.6]],
+        "after_a_minute": 1,
+        "after_a_restart": 1,
+    }

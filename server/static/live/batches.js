@@ -169,12 +169,16 @@ class BatchLine {
   // What was not seen, because this page was not told.
   shade(context, now) {
     const first = this.history.ticks[0].at;
-    const spans = [[now - this.span, first], ...this.history.unseen];
-    context.fillStyle = colour("unseen");
-    for (const [begin, end] of spans) {
-      if (end > now - this.span) {
-        context.fillRect(this.x(begin), ABOVE, this.x(end) - this.x(begin), this.y(0) - ABOVE);
-      }
+    const spans = [[now - this.span, first, "before you looked"]];
+    for (const missed of this.history.unseen) spans.push([...missed, "not seen"]);
+    context.textAlign = "left";
+    for (const [begin, end, words] of spans) {
+      if (end <= now - this.span) continue;
+      const [from, wide] = [Math.max(LEFT, this.x(begin)), this.x(end) - Math.max(LEFT, this.x(begin))];
+      context.fillStyle = colour("unseen");
+      context.fillRect(from, ABOVE, wide, this.y(0) - ABOVE);
+      context.fillStyle = colour("muted");
+      if (wide > context.measureText(words).width + 12) context.fillText(words, from + 6, ABOVE + 14);
     }
   }
 

@@ -4,7 +4,8 @@
 
 class Version {
   constructor(events, told) {
-    const made = document.getElementById("version").content.cloneNode(true);
+    // Imported, not cloned: a canvas outside the document writes no text.
+    const made = document.importNode(document.getElementById("version").content, true);
     this.card = made.querySelector(".version");
     this.find = (name) => this.card.querySelector(name);
     this.history = new History();
