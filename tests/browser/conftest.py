@@ -9,10 +9,6 @@ import pytest
 
 from tests.server.process import ServerProcess
 
-api: Any = pytest.importorskip(
-    "playwright.sync_api", reason="has its own environment: .ci/browser/run"
-)
-
 TELL_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) =>
   console.error(`content policy: ${event.violatedDirective} ${event.blockedURI}`));
@@ -28,6 +24,10 @@ def serve(*arguments: str) -> ServerProcess:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
+    """The browser; where there is none, all tests of this folder are skipped."""
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="has its own environment: .ci/browser/run"
+    )
     with api.sync_playwright() as playwright:
         # Who is root, as on a new machine, has no sandbox.
         browser = playwright.chromium.launch(
@@ -38,7 +38,8 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def url() -> Iterator[str]:
+def url(chromium: Any) -> Iterator[str]:  # noqa: ARG001 - skips before a server is started
+    """Where a server is; started only if there is a browser."""
     with serve() as server:
         yield server.url
 

@@ -1,4 +1,4 @@
-"""The live page in Chromium: drawn digits are read, bursts are batched, and nothing is amiss."""
+"""The live page in Chromium: bursts are batched, it comes back, and nothing is amiss."""
 
 import os
 import subprocess
@@ -8,71 +8,21 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import api, serve
-from tests.browser.strokes import DIGITS, Stroke, small_and_slanted
+from tests.browser.conftest import serve
+from tests.browser.pages import (
+    LARGEST_SEEN,
+    LAST_SEEN,
+    draw,
+    expect,
+    goes,
+    see,
+    until,
+)
+from tests.browser.strokes import DIGITS
 
 Visit = Callable[..., Any]
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "device_scale_factor": 2}
-
-LARGEST_SEEN = """
-Math.max(0, ...[...versions.values()].flatMap((each) => each.history.bars.map((bar) => bar[2])))
-"""
-
-LAST_SEEN = "[...versions.values()][0].history.last.number"
-
-
-def see(page: Any, name: str) -> None:
-    """Leave a screenshot for people, if they want one."""
-    if folder := os.environ.get("BATCHER_SHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
-
-
-def draw(page: Any, strokes: list[Stroke]) -> None:
-    """As with a mouse."""
-    page.locator(".clear").click()
-    box = page.locator(".box").bounding_box()
-    for stroke in strokes:
-        points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
-        page.mouse.move(*points[0])
-        page.mouse.down()
-        for point in points[1:]:
-            page.mouse.move(*point, steps=3)
-        page.mouse.up()
-
-
-def expect(page: Any, selector: str) -> Any:
-    return api.expect(page.locator(selector))
-
-
-def until(page: Any, condition: str) -> None:
-    """Wait for an expression of JavaScript; as a function, which the content policy lets pass."""
-    page.wait_for_function(f"() => {condition}", timeout=15_000)
-
-
-def goes(page: Any) -> None:
-    """Events come."""
-    expect(page, "#status").to_have_attribute("data-state", "live", timeout=15_000)
-
-
-@pytest.fixture(scope="module")
-def same_page(chromium: Any, url: str) -> Any:
-    """A page for many small tests."""
-    page = chromium.new_page(viewport={"width": 1280, "height": 1400})
-    page.goto(url)
-    yield page
-    page.close()
-
-
-@pytest.mark.parametrize("change", [list, small_and_slanted], ids=["upright", "slanted"])
-@pytest.mark.parametrize("digit", DIGITS)
-def test_a_drawn_digit_is_read(
-    same_page: Any, digit: int, change: Callable[[list[Stroke]], list[Stroke]]
-) -> None:
-    draw(same_page, change(DIGITS[digit]))
-    expect(same_page, ".digit").to_have_text(str(digit))
-    expect(same_page, ".bars .most b").to_have_text(str(digit))
-    expect(same_page, ".went").to_contain_text("alone")
 
 
 def test_the_page_says_what_it_is_and_what_it_shows(visit: Visit, url: str) -> None:
@@ -81,14 +31,14 @@ def test_the_page_says_what_it_is_and_what_it_shows(visit: Visit, url: str) -> N
     assert page.title() == "batcher-server: live"
     expect(page, ".version h2").to_have_text("digits version 1")
     expect(page, ".version .state").to_have_text("AVAILABLE")
-    expect(page, ".uplot").to_have_count(3)  # Of run times nothing is learned yet.
+    expect(page, ".rates-chart .uplot").to_be_visible()
     page.locator(".scan").click()
     expect(page, ".went").to_contain_text("The scan shows a")
     expect(page, ".stages [data-key=queue] td").to_contain_text(["ms", "ms", "ms"])
     expect(page, ".ends [data-key=answered] td").not_to_have_text("0")
     page.get_by_role("link", name="API").click()
     page.wait_for_url("**/docs")
-    page.get_by_role("link", name="Live").click()
+    page.get_by_role("link", name="Live: what happens right now").click()
     page.wait_for_url(url + "/")
     goes(page)
 
@@ -270,8 +220,8 @@ MISSED = """() => {
 }"""
 
 
-def test_what_was_missed_is_known_and_what_is_old_is_forgotten(same_page: Any) -> None:
-    assert same_page.evaluate(MISSED) == {
+def test_what_was_missed_is_known_and_what_is_old_is_forgotten(visit: Visit, url: str) -> None:
+    assert visit(url).evaluate(MISSED) == {
         "missed": [[11.6, 14.6]],
         "after_a_minute": 1,
         "after_a_restart": 1,
