@@ -505,6 +505,13 @@ class Batcher(Dispatcher[T, R]):
             healthy=not self._is_stuck(),
         )
 
+    def expected_run_time(self, size: int) -> float | None:
+        """How many seconds `run_batch` is learned to take on so many rows, padding included.
+
+        None while too little is known. Above the largest size that has run it is a guess.
+        """
+        return self._run_times.predict(self._padded(at_least_one("size", size)))
+
     def __repr__(self) -> str:
         name = getattr(self._function, "__qualname__", type(self._function).__qualname__)
         return f"<Batcher of {name}: {self._queue.rows} rows queued, {len(self._running)} running>"

@@ -1,7 +1,7 @@
 """Puts the parts together: models, batchers, metrics, the door and the front. Event loop."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -9,6 +9,10 @@ from batcher import Executor, ThreadExecutor
 from server.access import Access
 from server.config import Config
 from server.front import Front
+from server.live.feed import Feed, Taken
+from server.live.snapshot import snapshot
+from server.live.stream import Stream
+from server.live.survey import survey
 from server.loading import Loader
 from server.metrics import Metrics
 from server.repository import Repository
@@ -24,6 +28,7 @@ class Application:
     def __init__(self, config: Config) -> None:
         repository, loader = Repository(), Loader()
         metrics = Metrics(repository.all_states, lambda: self._serving.ready)
+        feed = Feed()
         # Models run on their own threads only; large bodies are parsed on the codec thread.
         self._threads = ModelThreads()
         self._codec: Executor = ThreadExecutor(name="codec")
@@ -32,6 +37,7 @@ class Application:
             metrics,
             self._threads,
             loader,
+            feed,
             runtime=config.runtime,
             drain_timeout=config.drain_timeout,
         )
@@ -46,6 +52,8 @@ class Application:
         self._poll_interval = config.poll_interval
         self._polling: asyncio.Task[None] | None = None
         self._serving = Serving(repository, self._upkeep, config.log_level)
+        self._stream = Stream(feed, self._describe)
+        self._repository = repository
         self.front: Final = Front(
             repository,
             metrics,
@@ -57,6 +65,8 @@ class Application:
                 hosts=(config.host, *config.allowed_hosts),
             ),
             self._codec,
+            feed=feed,
+            stream=self._stream,
             max_body_size=config.max_body_size,
             cors=config.cors,
             metrics_path=config.metrics_path,
@@ -91,9 +101,14 @@ class Application:
         """Serve the models of a new configuration; all else stays as it is until a restart."""
         await self._upkeep.refresh(config.models, config.template)
 
+    def end_streams(self) -> None:
+        """Take leave of those who look at the live page: their connections would not end else."""
+        self._serving.phase = Phase.DRAINING
+        self._stream.end()
+
     async def drain(self) -> None:
         """Refuse new requests; return when the accepted ones are answered, or their time is up."""
-        self._serving.phase = Phase.DRAINING
+        self.end_streams()
         if self._polling is not None:
             self._polling.cancel()
         await self._upkeep.drain()
@@ -102,6 +117,11 @@ class Application:
     def close(self) -> None:
         """End the codec thread, which the last answers still needed."""
         self._codec.detach()
+
+    def _describe(self, taken: Taken) -> dict[str, Any]:
+        """What an event of the live page says."""
+        told = {"server": self._serving.version, "phase": self._serving.phase.value}
+        return told | snapshot(survey(self._repository), taken)
 
 
 def _let_floats_overflow(_: None) -> None:

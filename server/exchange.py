@@ -31,8 +31,9 @@ class Answer:
     """What goes back. `close` asks the adapter to end the connection after it.
 
     `status` is the protocol's own number: of HTTP, or of gRPC, where `body` is the message of an
-    error, or the serialized reply. `more` holds the messages after the first, where a method of
-    gRPC answers with a stream.
+    error, or the serialized reply. `more` holds what comes after the body, where the answer is a
+    stream: the messages of gRPC after the first, or further parts of a body of HTTP. Whoever sends
+    it closes it.
     """
 
     status: int

@@ -30,6 +30,8 @@ from server.errors import (
 )
 from server.exchange import Answer, Exchange
 from server.inference import InferenceRequest
+from server.live.feed import Feed, Times
+from server.live.stream import Stream
 from server.metrics import Metrics
 from server.pages import Pages
 from server.protocols import PROTOCOLS
@@ -77,6 +79,8 @@ class Front:
         access: Access,
         codec: Executor,
         *,
+        feed: Feed,
+        stream: Stream,
         max_body_size: int,
         cors: bool = False,
         metrics_path: str = "",
@@ -87,10 +91,12 @@ class Front:
         self._serving = serving
         self._access = access
         self._codec = codec
+        self._feed = feed
         self._cors = cors
         self._pages = Pages(
             metrics,
             serving,
+            stream,
             metrics_path=metrics_path,
             tokens=access.needs_token,
             admin=access.administered,
@@ -113,6 +119,10 @@ class Front:
             return Entrance(protocol, operation, Wishes.of(exchange), request_id(headers))
         except ServingError:
             return None
+
+    def streams(self, target: str) -> bool:
+        """Whether the answer to this target comes part by part, without an end of its own."""
+        return self._pages.streams(target)
 
     async def handle(
         self,
@@ -137,7 +147,7 @@ class Front:
                 )
             protocol = protocol or _protocol(exchange)
         if protocol is None:
-            return self._page(exchange)
+            return await self._page(exchange)
         model = ""
         try:
             operation = protocol.route(exchange) if entrance is None else entrance.operation
@@ -217,6 +227,9 @@ class Front:
         )
         if self._serving.tracing:
             self._tracer.trace(request.model, exchange, response, read=read, write=write)
+        if self._feed.watched:
+            times = Times(read, queue_time, run_time, write)
+            self._feed.answered(request.model.name, request.model.version, times)
         timing = (
             f"queue;dur={queue_time * 1000:.3f}, run;dur={run_time * 1000:.3f},"
             f" batch;desc={response.receipts[0].batch_size}"
@@ -270,6 +283,8 @@ class Front:
         self, writer: Protocol | Pages, error: ServingError, exchange: Exchange, model: str
     ) -> Answer:
         answer = writer.error(error)
+        if self._feed.watched:
+            self._feed.refused(model, error.code.name)
         if isinstance(error, Internal):
             log.error(
                 "inference failed",
@@ -301,11 +316,11 @@ class Front:
                     answer.headers[_ALLOWED] += ", Authorization"
         return answer
 
-    def _page(self, exchange: Exchange) -> Answer:
+    async def _page(self, exchange: Exchange) -> Answer:
         try:
             if not self._pages.is_open(exchange):
                 self._access.check(exchange)
-            return self._pages.answer(exchange)
+            return await self._pages.answer(exchange)
         except ServingError as error:
             return self._error(self._pages, error, exchange, "")
         except Exception:

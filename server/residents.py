@@ -26,6 +26,7 @@ from server.endpoint import Endpoint
 from server.errors import StartupError, Unavailable
 from server.folders import Mark
 from server.inference import ServedModel, VersionState
+from server.live.feed import Feed
 from server.loading import Loaded, Loader, Order
 from server.metrics import Metrics
 from server.model import Model
@@ -49,6 +50,7 @@ class Residents:
         metrics: Metrics,
         threads: ModelThreads,
         loader: Loader,
+        feed: Feed,
         *,
         runtime: Runtime,
         drain_timeout: float,
@@ -57,6 +59,7 @@ class Residents:
         self._metrics = metrics
         self._threads = threads
         self._loader = loader
+        self._feed = feed
         self._runtime = runtime
         self._drain_timeout = drain_timeout
         self._draining = False
@@ -159,11 +162,14 @@ class Residents:
         metrics = self._metrics.version(served.name, served.version)
         device = self._metrics.device(self._threads.name_of(model.device))
         statistics = VersionStatistics(served.name, served.version)
+        feed = self._feed
 
         def on_batch(record: BatchRecord) -> None:
             metrics.observe(record)
             device.add(record.run_time)
             statistics.count_batch(record.size, record.run_time)
+            if feed.watched:
+                feed.batch(served.name, served.version, record)
 
         batcher: Batcher[Tensors, Tensors] = Batcher(
             Runner(loaded),

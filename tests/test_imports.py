@@ -86,12 +86,20 @@ ALLOWED: dict[str, str] = {
         "prometheus_client server.errors server.histogram server.metric_families server.metrics"
     ),
     "server.threads": "batcher server.machine server.runtime",
+    "server.live": "",
+    "server.live.feed": "batcher",
+    "server.live.snapshot": "batcher server.inference server.live.feed",
+    "server.live.digits": (
+        "batcher numpy orjson server.errors server.inference server.live.snapshot server.signature"
+    ),
+    "server.live.survey": "server.endpoint server.live.* server.repository",
+    "server.live.stream": "orjson server.errors server.exchange server.live.feed",
+    "server.static_files": "server.exchange",
     "server.residents": (
         "batcher batcher.lengths server.config server.endpoint server.errors server.folders"
-        " server.inference server.loading server.memory server.metrics server.model"
-        " server.repository server.runner server.runtime server.signature server.statistics"
-        " server.threads"
-        " server.warmup structlog"
+        " server.inference server.live.feed server.loading server.memory server.metrics"
+        " server.model server.repository server.runner server.runtime server.signature"
+        " server.statistics server.threads server.warmup structlog"
     ),
     "server.kept": "server.config server.folders server.versions",
     "server.changes": "server.errors structlog",
@@ -134,12 +142,13 @@ ALLOWED: dict[str, str] = {
         " server.protocols.openapi_schemas server.protocols.protocol server.signature"
     ),
     "server.pages": (
-        "orjson server.errors server.exchange server.metrics server.openapi server.serving"
-        " server.tfserving_metrics"
+        "orjson server.errors server.exchange server.live.digits server.live.stream server.metrics"
+        " server.openapi server.serving server.static_files server.tfserving_metrics"
     ),
     "server.front": (
         "batcher server.access server.compression server.endpoint server.errors server.exchange"
-        " server.inference server.metrics server.pages server.protocols server.protocols.protocol"
+        " server.inference server.live.feed server.live.stream server.metrics server.pages"
+        " server.protocols server.protocols.protocol"
         " server.repository server.serving server.tracing server.wishes structlog"
     ),
     "server.adapters": "",
@@ -152,7 +161,8 @@ ALLOWED: dict[str, str] = {
         " server.protocols.over_grpc"
     ),
     "server.app": (
-        "batcher numpy server.access server.config server.front server.loading server.metrics"
+        "batcher numpy server.access server.config server.front server.live.feed"
+        " server.live.snapshot server.live.stream server.live.survey server.loading server.metrics"
         " server.repository server.residents server.serving server.threads server.upkeep"
     ),
     "server.lifecycle": (

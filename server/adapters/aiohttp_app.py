@@ -6,6 +6,7 @@ import numpy as np
 from aiohttp import web
 
 from server.adapters.aiohttp_body import answer
+from server.adapters.aiohttp_stream import stream
 from server.adapters.pace import Pace
 from server.app import Application
 from server.config import Config
@@ -32,20 +33,27 @@ def create_app(config: Config | None = None) -> web.Application:
         await application.drain()
         application.close()
 
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: web.Request) -> web.StreamResponse:
         # `add_subapp` has put its prefix before our only resource.
         prefix = resource.canonical.removesuffix("/{tail}")
         target = request.raw_path.removeprefix(prefix)
         with np.errstate(over="ignore"):
             told = await answer(request, target, application.front, pace, inflated=True)
+        if told.more is not None:
+            return await stream(request, told)
         headers = {"Content-Type": told.content_type, **(told.headers or {})}
         response = web.Response(body=told.body, status=told.status, headers=headers)
         if told.close:
             response.force_close()
         return response
 
+    async def end_streams(_: web.Application) -> None:
+        # The outer application waits for answers under way before it cleans up.
+        application.end_streams()
+
     app = web.Application()
     resource = app.router.add_resource(_TAIL)
     resource.add_route("*", handle)
+    app.on_shutdown.append(end_streams)
     app.cleanup_ctx.append(lifetime)
     return app

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from server.adapters.aiohttp_answer import WholeAnswer
 from server.adapters.aiohttp_body import answer
+from server.adapters.aiohttp_stream import stream
 from server.adapters.heads import Heads, origin_form
 from server.adapters.http_connection import HttpConnection, Shared
 from server.adapters.pace import Pace
@@ -52,7 +53,11 @@ class HttpServer:
             auto_decompress=False,
         )
         shared = Shared(
-            self._front, Heads(self._front.enter), self._others, set(), self._emptied.set
+            self._front,
+            Heads(self._front.enter, self._front.streams),
+            self._others,
+            set(),
+            self._emptied.set,
         )
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(
@@ -89,12 +94,10 @@ class HttpServer:
         for connection in list(connections):
             connection.abort()
 
-    async def _handle(self, request: web.BaseRequest) -> WholeAnswer:
-        return WholeAnswer(
-            await answer(
-                request, origin_form(request.raw_path), self._front, self._pace, inflated=False
-            )
-        )
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        target = origin_form(request.raw_path)
+        told = await answer(request, target, self._front, self._pace, inflated=False)
+        return WholeAnswer(told) if told.more is None else await stream(request, told)
 
 
 class _Connection(web.RequestHandler):

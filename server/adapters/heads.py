@@ -33,6 +33,10 @@ _LENGTH: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _MORE: Final = (hdrs.TRANSFER_ENCODING, hdrs.EXPECT, hdrs.UPGRADE)
 
 
+def _never(_: str) -> bool:
+    return False
+
+
 class Head(NamedTuple, Generic[E]):
     """A head that a body of `length` bytes follows.
 
@@ -54,8 +58,14 @@ class Head(NamedTuple, Generic[E]):
 class Heads(Generic[E]):
     """Reads heads, and keeps them."""
 
-    def __init__(self, enter: Callable[[str, str, Mapping[str, str]], E], most: int = MOST) -> None:
+    def __init__(
+        self,
+        enter: Callable[[str, str, Mapping[str, str]], E],
+        streams: Callable[[str], bool] = _never,
+        most: int = MOST,
+    ) -> None:
         self._enter = enter
+        self._streams = streams
         self._most = most
         self._newer: dict[bytes, Head[E]] = {}
         self._older: dict[bytes, Head[E]] = {}
@@ -64,7 +74,7 @@ class Heads(Generic[E]):
         """The head in `raw`, which ends with its empty line; None if it is not a plain one.
 
         Not plain is what cannot be parsed, a body in chunks, and all that asks for another
-        protocol or for an answer before the body.
+        protocol, for an answer before the body, or for one that `streams`.
         """
         head = self._newer.get(raw)
         if head is not None:
@@ -87,6 +97,8 @@ class Heads(Generic[E]):
         if not _LENGTH.fullmatch(length):
             return None
         target = origin_form(message.path)
+        if self._streams(target):
+            return None
         return Head(
             message.method,
             target,

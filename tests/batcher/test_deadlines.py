@@ -337,6 +337,21 @@ async def test_what_a_new_request_would_wait_is_told() -> None:
         await outcomes(callers)
 
 
+async def test_it_tells_what_it_has_learned_of_run_times() -> None:
+    executor = FakeExecutor(run_time=RUN_TIME)
+    sizes = (2, 4)
+    async with Batcher(
+        double, max_batch_size=4, allowed_batch_sizes=sizes, executor=executor
+    ) as batcher:
+        assert batcher.expected_run_time(1) is None
+        await learn(batcher)
+        # One row is padded to two; of four nothing is known but what two take.
+        assert batcher.expected_run_time(1) == pytest.approx(RUN_TIME)
+        assert batcher.expected_run_time(3) == pytest.approx(2 * RUN_TIME)
+        with pytest.raises(ValueError, match="size must be"):
+            batcher.expected_run_time(0)
+
+
 async def test_beside_an_idle_model_nobody_is_refused_by_prediction() -> None:
     executor = FakeExecutor(run_time=lambda _: 0.1 if len(executor.started) >= 3 else 60.0)
     async with Batcher(double, max_batch_size=2, executor=executor) as batcher:

@@ -17,6 +17,10 @@ from server.config import ModelConfig
 from server.endpoint import Endpoint
 from server.front import Front
 from server.inference import ServedModel
+from server.live.feed import Feed
+from server.live.snapshot import snapshot
+from server.live.stream import Stream
+from server.live.survey import survey
 from server.loading import Loader
 from server.metrics import Metrics
 from server.repository import Repository
@@ -98,16 +102,26 @@ async def served_by_hand(
     model = Doubler()
     executor = FakeExecutor(by_hand=True)
     repository, metrics = Repository(), Metrics()
-    loader = Loader()
+    loader, feed = Loader(), Feed()
     residents = Residents(
-        repository, metrics, ModelThreads(), loader, runtime=Runtime(), drain_timeout=1.0
+        repository, metrics, ModelThreads(), loader, feed, runtime=Runtime(), drain_timeout=1.0
     )
     template = ModelConfig("template", Path())
     upkeep = Upkeep((), repository, residents, loader, template=template)
     serving = Serving(repository, upkeep, "info")
     codec = ThreadExecutor(name="codec")
     access = access or Access()
-    front = Front(repository, metrics, serving, access, codec, max_body_size=max_body_size)
+    stream = Stream(feed, lambda taken: snapshot(survey(repository), taken))
+    front = Front(
+        repository,
+        metrics,
+        serving,
+        access,
+        codec,
+        feed=feed,
+        stream=stream,
+        max_body_size=max_body_size,
+    )
     codec.attach(asyncio.get_running_loop())
     batcher: Batcher[Tensors, Tensors] = Batcher(
         Runner(model),

@@ -15,8 +15,8 @@ class ServerProcess:
     With `--grpc-port 0` among its arguments, `grpc_address` is where its gRPC is, host and port.
     """
 
-    def __init__(self, *arguments: str) -> None:
-        self._command = [sys.executable, "-m", "server", "--port", "0", *arguments]
+    def __init__(self, *arguments: str, python: str = sys.executable) -> None:
+        self._command = [python, "-m", "server", "--port", "0", *arguments]
         self.url = self.grpc_address = ""
 
     def __enter__(self) -> Self:

@@ -43,7 +43,7 @@ class Parsed:
 
     def __init__(self, most: int = 4) -> None:
         self.seen: list[str] = []
-        self.heads = Heads[None](self._enter, most)
+        self.heads = Heads[None](self._enter, most=most)
 
     def _enter(self, method: str, target: str, headers: Mapping[str, str]) -> None:
         self.seen.append(headers.get("X-Request-Id", target))

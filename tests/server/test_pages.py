@@ -1,4 +1,4 @@
-"""The pages beside the protocols: the viewer of the API with all its parts, probes, refusals."""
+"""The pages beside the protocols: live, the viewer of the API, their parts, probes, refusals."""
 
 import asyncio
 import fnmatch
@@ -44,17 +44,20 @@ class Tags(HTMLParser):
         return [link for link in links if link and not link.startswith("data:")]
 
 
-def parts(served: Served) -> list[str]:
-    return Tags(served.ask("GET", "/docs").body).parts()
+PAGES = {"/": 11, "/docs": 4}
+"""Where they are, and how many parts they have."""
 
 
-# ------------------------------------------------------------------------------------- the viewer
+# -------------------------------------------------------------------------------------- the pages
 
 
-def test_the_viewer_loads_only_from_this_server_and_runs_nothing_inline(served: Served) -> None:
-    page = served.ask("GET", "/docs")
-    assert (page.status, page.content_type) == (200, "text/html; charset=utf-8")
-    headers = page.headers or {}
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_loads_only_from_this_server_and_runs_nothing_inline(
+    served: Served, page: str
+) -> None:
+    shown = served.ask("GET", page)
+    assert (shown.status, shown.content_type) == (200, "text/html; charset=utf-8")
+    headers = shown.headers or {}
     policy = dict(
         directive.split(maxsplit=1) for directive in headers["Content-Security-Policy"].split("; ")
     )
@@ -62,20 +65,21 @@ def test_the_viewer_loads_only_from_this_server_and_runs_nothing_inline(served: 
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Cache-Control"] == "no-cache"
-    tags = Tags(page.body).found
+    tags = Tags(shown.body).found
     assert "style" not in [tag for tag, _ in tags]
     for tag, attributes in tags:
         assert tag != "script" or attributes["src"]
         assert not [name for name in attributes if name == "style" or name.startswith("on")]
 
 
-def test_all_parts_of_the_viewer_are_here_and_may_be_kept_for_ever(served: Served) -> None:
-    links = parts(served)
-    assert len(links) == 4
+@pytest.mark.parametrize("page", PAGES)
+def test_all_parts_of_a_page_are_here_and_may_be_kept_for_ever(served: Served, page: str) -> None:
+    links = Tags(served.ask("GET", page).body).parts()
+    assert len(links) == PAGES[page]
     for link in links:
         assert not re.match(r"/|[a-z]+:", link), "relative, so that it is right behind a prefix"
         path, digest = link.split("?")
-        part = served.ask("GET", urljoin("/docs", link))
+        part = served.ask("GET", urljoin(page, link))
         assert part.status == 200
         assert part.content_type.partition(";")[0] in ("text/css", "text/javascript")
         headers = part.headers or {}
@@ -85,18 +89,21 @@ def test_all_parts_of_the_viewer_are_here_and_may_be_kept_for_ever(served: Serve
 
 
 def test_no_script_or_style_of_ours_names_another_host() -> None:
-    for name in ("docs.html", "docs.css", "docs.js"):
-        assert "//" not in re.sub(r"^\s*//.*$", "", (STATIC / name).read_text(), flags=re.MULTILINE)
+    ours = [path for path in STATIC.rglob("*") if path.parent.name in ("static", "live")]
+    ours = [path for path in ours if path.suffix in (".html", ".css", ".js")]
+    assert len(ours) > 10
+    for path in ours:
+        assert "//" not in re.sub(r"(^|\s)// .*$", "", path.read_text(), flags=re.MULTILINE), path
 
 
 def test_what_is_vendored_is_what_the_note_says() -> None:
     note = (STATIC / "VENDORED.md").read_text()
     sums = dict(re.findall(r"^ +([0-9a-f]{64})  (\S+)$", note, flags=re.MULTILINE))
-    assert len(sums) == 2
+    assert len(sums) == 4
     for digest, name in sums.items():
-        file = (STATIC / "swagger-ui" / name).read_bytes()
-        assert hashlib.sha256(file).hexdigest() == digest
+        assert hashlib.sha256((STATIC / name).read_bytes()).hexdigest() == digest
     assert {"LICENSE", "NOTICE"} < {file.name for file in (STATIC / "swagger-ui").iterdir()}
+    assert (STATIC / "uplot" / "LICENSE").exists()
 
 
 def test_every_static_file_is_installed() -> None:
@@ -113,15 +120,25 @@ def test_every_static_file_is_installed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "target"), [("/", "/docs"), ("/docs/", "/docs"), ("/?from=here", "/docs")]
+    ("path", "target"),
+    [("/docs/", "/docs"), ("/docs/?a", "/docs"), ("/live", "/"), ("/live/", "/")],
 )
-def test_other_ways_lead_to_the_viewer(served: Served, path: str, target: str) -> None:
+def test_other_ways_lead_to_the_pages(served: Served, path: str, target: str) -> None:
     answer = served.ask("GET", path)
     assert (answer.status, answer.body) == (302, b"")
     assert urljoin(path, (answer.headers or {})["Location"]) == target
 
 
-def test_the_viewer_works_behind_a_prefix(models: dict[str, Path]) -> None:
+def test_pages_lead_to_each_other(served: Served) -> None:
+    ways = {}
+    for page in ("/", "/docs"):
+        tags = Tags(served.ask("GET", page).body).found
+        ways[page] = {urljoin(page, of["href"] or "") for tag, of in tags if tag == "a"}
+    assert ways["/"] == {"/docs", "/metrics"}
+    assert "/" in ways["/docs"]
+
+
+def test_pages_work_behind_a_prefix(models: dict[str, Path]) -> None:
     async def main() -> None:
         outer = web.Application()
         inner = create_app(Config((ModelConfig("half", models["half_plus_two"]),)))
@@ -131,8 +148,10 @@ def test_the_viewer_works_behind_a_prefix(models: dict[str, Path]) -> None:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0]
         async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
-            page = await session.get("/ml/")
-            assert page.url.path == "/ml/docs"
+            live = await session.get("/ml/")
+            for link in Tags(await live.read()).parts():
+                assert (await session.get(urljoin("/ml/", link))).status == 200
+            page = await session.get("/ml/docs")
             for link in [*Tags(await page.read()).parts(), "openapi.json"]:
                 answer = await session.get(urljoin("/ml/docs", link))
                 assert answer.status == 200
@@ -159,7 +178,9 @@ def secret_and_guarded(models: dict[str, Path]) -> Iterator[tuple[str, Served]]:
     guarded.close()
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/docs/", "/docs/docs.js", "/livez", "/readyz"])
+@pytest.mark.parametrize(
+    "path", ["/", "/live/live.js", "/docs", "/docs/", "/docs/docs.js", "/livez"]
+)
 def test_what_is_no_secret_needs_no_token(
     secret_and_guarded: tuple[str, Served], path: str
 ) -> None:
@@ -167,7 +188,7 @@ def test_what_is_no_secret_needs_no_token(
     assert guarded.ask("GET", path).status in (200, 302)
 
 
-@pytest.mark.parametrize("path", ["/openapi.json", "/metrics", "/nowhere", "/docs/openapi.json"])
+@pytest.mark.parametrize("path", ["/openapi.json", "/metrics", "/nowhere", "/live/nowhere"])
 def test_everything_else_needs_a_token(secret_and_guarded: tuple[str, Served], path: str) -> None:
     secret, guarded = secret_and_guarded
     refused = guarded.ask("GET", path)

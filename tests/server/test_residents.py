@@ -21,6 +21,7 @@ from server.config import Config, ModelConfig
 from server.errors import Aborted, FailedPrecondition, NotFound, StartupError, Unavailable
 from server.exchange import Exchange
 from server.inference import ModelAddress, ServedModel, VersionState
+from server.live.feed import Feed
 from server.loading import Loaded, Loader, Order
 from server.metrics import Metrics
 from server.repository import Repository
@@ -308,7 +309,7 @@ class Wordless(Loader):
 def test_what_does_not_load_has_failed_even_if_the_error_says_nothing(tmp_path: Path) -> None:
     repository, threads = Repository(), ModelThreads()
     residents = Residents(
-        repository, Metrics(), threads, Wordless(), runtime=Runtime(), drain_timeout=1.0
+        repository, Metrics(), threads, Wordless(), Feed(), runtime=Runtime(), drain_timeout=1.0
     )
 
     async def main() -> None:

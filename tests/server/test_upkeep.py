@@ -28,6 +28,7 @@ from server.errors import (
 )
 from server.folders import Mark, Seen
 from server.inference import ModelAddress, ServedModel
+from server.live.feed import Feed
 from server.loading import Loader
 from server.metrics import Metrics
 from server.repository import Repository
@@ -84,7 +85,13 @@ class Served(Residents):
 
     def __init__(self, repository: Repository, folders: Folders) -> None:
         super().__init__(
-            repository, Metrics(), ModelThreads(), folders, runtime=Runtime(), drain_timeout=1.0
+            repository,
+            Metrics(),
+            ModelThreads(),
+            folders,
+            Feed(),
+            runtime=Runtime(),
+            drain_timeout=1.0,
         )
         self.folders = folders
         self.loads: list[tuple[int, Mark]] = []

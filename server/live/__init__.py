@@ -1,0 +1,1 @@
+"""What people who look at `/` are shown while they look: batches, rates, times. Event loop."""
