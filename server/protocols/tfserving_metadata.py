@@ -11,7 +11,7 @@ from typing import Any, Final
 from server.inference import ServedModel, VersionState
 from server.signature import Array, Shape, Signature, TensorSpec
 
-_DTYPE_NAMES: Final = {"float32": "DT_FLOAT", "float64": "DT_DOUBLE", "float16": "DT_HALF"}
+DTYPE_NAMES: Final = {"float32": "DT_FLOAT", "float64": "DT_DOUBLE", "float16": "DT_HALF"}
 """What TensorFlow's enumeration calls dtypes; all others by their own names."""
 
 
@@ -77,7 +77,7 @@ def _base64(value: bytes) -> str:
 
 
 def _enum(dtype: str) -> str:
-    return _DTYPE_NAMES.get(dtype, f"DT_{dtype.upper()}")
+    return DTYPE_NAMES.get(dtype, f"DT_{dtype.upper()}")
 
 
 def _shape(shape: Shape | None) -> dict[str, Any]:
