@@ -89,9 +89,9 @@ def named_path(_: click.Context, __: click.Parameter, incomplete: str) -> list[I
 
 def setting_of_model(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Item]:
     """MODEL.SETTING=, of models that are named on the line."""
-    from server.configuration.typed import OF_MODELS  # noqa: PLC0415 - few ask for it
+    from server.configuration.settings import OF_A_MODEL  # noqa: PLC0415 - few ask for it
 
-    return _fitting((f"{m}.{name}=" for m in _models(ctx) for name in OF_MODELS), incomplete)
+    return _fitting((f"{m}.{name}=" for m in _models(ctx) for name in OF_A_MODEL), incomplete)
 
 
 def label_of_model(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Item]:
@@ -125,8 +125,7 @@ def without_flags(args: list[str]) -> list[str]:
 def _models(ctx: click.Context) -> list[str]:
     given = ctx.params.get("model") or ()
     named = [name for name, equals, _ in (each.partition("=") for each in given) if equals]
-    path = ctx.params.get("path")
-    return named or [Path(path).name if path else _BUNDLED]
+    return named or [_BUNDLED]
 
 
 def _fitting(words: Iterator[str] | tuple[str, ...] | list[str], incomplete: str) -> list[Item]:
@@ -180,12 +179,13 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
     def get_completions(self, args: list[str], incomplete: str) -> list[Item]:
         found = super().get_completions(args, incomplete)
-        # Of an option with its value behind "=", click gives the value alone.
-        is_whole = all(item.value.startswith(incomplete) for item in found)
+        if incomplete.startswith("--") and "=" in incomplete:
+            # Of an option with its value behind "=", click gives the value alone.
+            incomplete = incomplete.partition("=")[2]
         at = max(incomplete.rfind(mark) for mark in _BREAKS) + 1
         for item in found:
             if item.type == "plain":
-                item.value = item.value[at if is_whole else 0 :]
+                item.value = item.value[at:]
                 item.type = "open" if item.value.endswith(_OPEN_ENDS) else "plain"
         return found
 
