@@ -154,7 +154,7 @@ def test_what_cannot_be_is_one_line(
     assert told in errors
 
 
-# --------------------------------------------------------------------------- servers of other people
+# ------------------------------------------------------------------ servers of other people
 
 
 TFSERVING = {
@@ -165,7 +165,7 @@ TFSERVING = {
                 "serving_default": {
                     "inputs": {
                         "x": {
-                            "dtype": "DT_HALF",
+                            "dtype": "DT_DOUBLE",
                             "tensor_shape": {"dim": [{"size": "-1"}, {"size": "2"}]},
                             "name": "x:0",
                         }
@@ -273,7 +273,11 @@ def test_an_interrupt_shows_what_came_so_far(how: list[str]) -> None:
         async with other(answer()) as server:
             arguments = ("--model", "other", "--seconds", "600", "--warmup", "0")
             load = await started(server.url, *arguments, *how)
-            await server.has_been_asked.wait()
+            asked = asyncio.create_task(server.has_been_asked.wait())
+            await asyncio.wait(
+                [asked, asyncio.create_task(load.wait())], return_when=asyncio.FIRST_COMPLETED
+            )
+            assert asked.done()
             load.send_signal(signal.SIGINT)
             output, errors = await load.communicate()
         assert (load.returncode, errors) == (130, b"")
@@ -305,7 +309,7 @@ def test_a_server_that_does_not_tell_its_models_needs_a_name() -> None:
 
 def test_signatures_are_read_as_they_are_told() -> None:
     signature = read_tfserving(json.dumps(TFSERVING).encode(), "")
-    assert str(signature.inputs["x"]) == "float16[-1,2]"
+    assert str(signature.inputs["x"]) == "float64[-1,2]"
     assert str(signature.outputs["y"]) == "int64[-1]"
     assert signature.batchable
     spec = {"name": "x", "datatype": "BYTES", "shape": [4]}
@@ -323,8 +327,18 @@ def test_what_is_no_metadata_says_so(body: bytes) -> None:
 
 def record(size: int, padded: int) -> BatchRecord:
     return BatchRecord(
-        size=size, padded_size=padded, queue_times=(0.25,) * size, run_time=0.5, reason="idle"
-    )  # type: ignore[call-arg]
+        size=size,
+        padded_size=padded,
+        requests=size,
+        bucket=None,
+        reason="idle",
+        queue_times=(0.25,) * size,
+        run_time=0.5,
+        failed=0,
+        abandoned=0,
+        again=0,
+        taken=0.0,
+    )
 
 
 def test_batches_are_counted_over_all_versions_of_a_model_since_the_last_look() -> None:
