@@ -8,7 +8,7 @@ at `=` and `:`, so that NAME=PATH and http://HOST:PORT are several words to it.
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import click
 from click.shell_completion import (
@@ -36,7 +36,7 @@ _OPEN_ENDS: Final = (".", "=", ":", "/")
 
 _BUNDLED: Final = "digits"
 
-Item = CompletionItem[str]
+Item: TypeAlias = "CompletionItem[str]"
 Complete = Callable[[click.Context, click.Parameter, str], list[Item]]
 
 
@@ -68,15 +68,18 @@ def completion(ctx: click.Context, /, *, shell: str) -> None:
 def path_or_command(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Item]:
     """A path; or a subcommand, where none was named and nothing else either."""
     # The path comes first: bash forgets what comes before it, and offers paths if nothing fits.
-    return [Item(incomplete, type="file"), *_fitting(ctx.meta.get(IMPLIED, ()), incomplete)]
+    return [
+        CompletionItem(incomplete, type="file"),
+        *_fitting(ctx.meta.get(IMPLIED, ()), incomplete),
+    ]
 
 
 def by_metavar(metavar: str) -> Complete:
     """What the value of an option may be, by the word that stands for it in the help."""
     if metavar in ("FILE", "PATH"):
-        return lambda _, __, incomplete: [Item(incomplete, type="file")]
+        return lambda _, __, incomplete: [CompletionItem(incomplete, type="file")]
     if metavar == "FOLDER":
-        return lambda _, __, incomplete: [Item(incomplete, type="dir")]
+        return lambda _, __, incomplete: [CompletionItem(incomplete, type="dir")]
     words = metavar.strip("[]").split("|") if metavar.startswith("[") else []
     return lambda _, __, incomplete: _fitting(words, incomplete)
 
@@ -84,7 +87,7 @@ def by_metavar(metavar: str) -> Complete:
 def named_path(_: click.Context, __: click.Parameter, incomplete: str) -> list[Item]:
     """The path of NAME=PATH; nobody knows the name before it is given."""
     name, equals, path = incomplete.partition("=")
-    return [Item(f"{name}={found}") for found in _paths(path)] if equals else []
+    return [CompletionItem(f"{name}={found}") for found in _paths(path)] if equals else []
 
 
 def setting_of_model(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Item]:
@@ -129,7 +132,7 @@ def _models(ctx: click.Context) -> list[str]:
 
 
 def _fitting(words: Iterator[str] | tuple[str, ...] | list[str], incomplete: str) -> list[Item]:
-    return [Item(word) for word in words if word.startswith(incomplete)]
+    return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
 
 def _paths(begun: str) -> Iterator[str]:

@@ -65,7 +65,7 @@ def _only_model(wishes: Wishes) -> str:
     reply = ask(index, "POST", body=b'{"ready": true}', headers=headers)
     _check_allowed(index, reply)
     try:
-        told = orjson.loads(reply.body) if reply.status == GOOD else None
+        told = orjson.loads(reply.body if reply.status == GOOD else b"")
         names = sorted({model["name"] for model in told})
     except (ValueError, KeyError, TypeError):
         msg = f"{wishes.target} does not tell which models it serves: give --model NAME"

@@ -35,7 +35,7 @@ class _ServeCommand(click.Command):
         rest, flags = split(args)
         return super().make_context(name, rest, None, obj=flags, **extra)
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list["CompletionItem[str]"]:
         return [*super().shell_complete(ctx, incomplete), *flags_of_tfserving(incomplete)]
 
 

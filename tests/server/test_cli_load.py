@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from batcher import BatchRecord
+from batcher import BatchRecord, Reason
 from server.load.batches import Batches, Timing, read_metrics, read_timings
 from server.load.target import Target
 from server.load.told import NotTold, read_oip, read_tfserving
@@ -331,7 +331,7 @@ def record(size: int, padded: int) -> BatchRecord:
         padded_size=padded,
         requests=size,
         bucket=None,
-        reason="idle",
+        reason=Reason.IDLE,
         queue_times=(0.25,) * size,
         run_time=0.5,
         failed=0,
