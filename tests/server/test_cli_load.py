@@ -139,7 +139,7 @@ def test_who_needs_a_token_gives_one(tmp_path: Path) -> None:
         (["--rate", "0"], "rate is 0.0: expected a finite number above 0"),
         (["--body", __file__, "--rows", "2"], "--body and --rows exclude each other"),
         (["--header", "x"], "--header takes NAME:VALUE, not 'x'"),
-        (["--header", "x:\t1"], "a header has what cannot be sent"),
+        (["--header", "x:1\t2"], "a header has what cannot be sent"),
         (["--timeout", "0"], "timeout is 0.0"),
     ],
 )
