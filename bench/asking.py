@@ -7,10 +7,13 @@ from typing import Final
 
 from bench.client import Answer, Client
 from bench.target import Target
-from server.load.answers import parse_head
+from server.load.answers import AnswerReader
 
 RETRY: Final = 0.2
 """Seconds before a client connects again."""
+
+PART: Final = 65536
+"""Bytes to read at once."""
 
 TIMEOUT: Final = 30.0
 """Seconds to wait for the last answers."""
@@ -101,10 +104,11 @@ async def ask(
         told = {"Host": target.authority, "Content-Length": "0", **(headers or {})}
         lines = [f"{method} {target.path} HTTP/1.1", *(f"{n}: {v}" for n, v in told.items())]
         writer.write("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
-        head = parse_head((await reader.readuntil(b"\r\n\r\n"))[:-4])
-        return head.status, await reader.readexactly(head.length)
-    except asyncio.IncompleteReadError as error:
+        answers = AnswerReader()
+        while part := await reader.read(PART):
+            if (whole := answers.take(part)) is not None:
+                return whole.head.status, whole.body
         msg = f"{target} ended the connection before its answer did"
-        raise ConnectionResetError(msg) from error
+        raise ConnectionResetError(msg)
     finally:
         writer.close()

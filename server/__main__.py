@@ -1,5 +1,16 @@
-"""`python -m server` is `batcher-server`. Main thread."""
+"""`batcher-server`, which is `python -m server`. Main thread."""
 
-from server.cli import main
+from typing import NoReturn
 
-main()
+from server.interrupts import leaving_at_once
+
+
+def main() -> NoReturn:
+    """Import the command line, which takes its time, run it and exit."""
+    with leaving_at_once():
+        from server.cli import main  # noqa: PLC0415 - see above
+    main()
+
+
+if __name__ == "__main__":
+    main()

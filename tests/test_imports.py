@@ -196,21 +196,35 @@ ALLOWED: dict[str, str] = {
     "server.conversion.*": (
         "numpy server.config server.conversion.* server.model server.signature server.warmup.*"
     ),
-    "server.cli": "click server.cli.* server.config server.errors server.memory",
+    "server.interrupts": "",
+    "server.cli": (
+        "click server.cli.* server.config server.configuration.layers server.errors"
+        " server.interrupts server.memory"
+    ),
+    "server.cli.console": "click rich",
+    "server.cli.completion": ("click server.cli.console server.config server.configuration.*"),
     "server.cli.convert": (
-        "click server.cli.convert_text server.config server.conversion server.conversion.*"
-        " server.errors"
+        "click server.cli.console server.cli.convert_text server.config server.configuration.kinds"
+        " server.conversion server.conversion.* server.errors server.interrupts"
     ),
-    "server.cli.convert_text": "rich server.conversion server.conversion.*",
+    "server.cli.convert_text": "rich server.cli.console server.conversion server.conversion.*",
     "server.cli.inspect": (
-        "click server.cli.inspect_json server.cli.inspect_text server.config server.folders"
-        " server.inspection server.samples"
+        "click server.cli.console server.cli.inspect_json server.cli.inspect_text server.config"
+        " server.folders server.inspection server.interrupts server.samples"
     ),
+    "server.cli.load_run": (
+        "orjson uvloop server.cli.* server.config server.interrupts server.load server.load.*"
+        " server.samples.*"
+    ),
+    "server.cli.load_text": "rich server.cli.console server.config server.load server.load.*",
+    "server.cli.load_wishes": "server.load server.load.*",
+    "server.cli.load_live": "rich server.load",
     "server.cli.inspect_json": (
         "server.inspection server.samples server.samples.* server.signature"
     ),
     "server.cli.inspect_text": (
-        "rich server.cli.inspect_json server.inspection server.samples server.signature"
+        "rich server.cli.console server.cli.inspect_json server.inspection server.samples"
+        " server.signature"
     ),
     "server.cli.client_inputs": (
         "ml_dtypes numpy server.cli.client_pictures server.client.tensors server.config"
@@ -228,12 +242,19 @@ ALLOWED: dict[str, str] = {
     ),
     "server.cli.client": "click server.cli.* server.client server.config",
     "server.cli.*": (
-        "click server.cli.* server.config server.configuration.* server.errors server.lifecycle"
-        " server.logs server.machine server.tokens structlog uvloop"
+        "click server.cli.* server.config server.configuration.* server.errors server.interrupts"
+        " server.lifecycle server.logs server.machine server.tokens structlog uvloop"
     ),
     # Beside the server: load on one that runs.
     "server.load": "server.load.*",
     "server.load.answers": "",
+    "server.load.batches": "prometheus_client",
+    "server.load.forms": (
+        "server.load.told server.protocols.oip_tensors server.samples.* server.signature"
+    ),
+    "server.load.told": (
+        "orjson server.protocols.oip_tensors server.protocols.tfserving_metadata server.signature"
+    ),
     "server.load.*": "numpy server.load.*",
     "server.client": "server.client.*",
     "server.client.http": "aiohttp server.client.* server.compression yarl",
@@ -242,7 +263,7 @@ ALLOWED: dict[str, str] = {
         " server.protocols server.protocols.* server.signature server.wishes"
     ),
     "server": "server.adapters.aiohttp_app server.config",
-    "server.__main__": "server.cli",
+    "server.__main__": "server.cli server.interrupts",
     "server.demo": "",
     "server.demo.scans": "numpy sklearn",
     "server.demo.train": "numpy server.demo server.demo.scans server.models.tensorflow_runtime",
@@ -370,8 +391,9 @@ def test_frameworks_live_in_one_room_each() -> None:
     assert homes == {"server.adapters", "server.client"}
     assert importers_of("grpc") == {"server.adapters.grpc_server"}
     assert importers_of("simdjson") == {"server.protocols.json_rows"}
-    assert importers_of("uvloop") == {"server.cli.serve"}
+    assert importers_of("uvloop") == {"server.cli.running", "server.cli.load_run"}
     assert importers_of("prometheus_client") == {
+        "server.load.batches",
         "server.metric_families",
         "server.metrics",
         "server.tfserving_metrics",

@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from server.cli.console import EXAMPLES, HELP, complain
 from server.config import ConfigError
 
 R = TypeVar("R")
@@ -28,13 +28,16 @@ PROTOCOLS = ("auto", "oip", "oip-json", "tfserving", "npy")
 
     The server may be this one, or any other that speaks one of these protocols.
     """,
-    epilog="""\b
-Examples:
+    context_settings=HELP,
+    epilog=EXAMPLES
+    + """
   batcher-server client localhost:8501
   batcher-server client localhost:8501 digits
   batcher-server client localhost:8501 digits seven.png --pixels 16:0
   batcher-server client localhost:8501 half_plus_two '[[1], [2]]' --repeat 20
   batcher-server client localhost:8501 add --input a=rows.npy --input b='[[1, 2]]' --json
+
+\b
 Exit codes: 0 answered, 1 the server refused, failed or was not there, 2 told something
 impossible, 130 interrupted.""",
 )
@@ -152,8 +155,8 @@ def _answered(asking: Coroutine[Any, Any, R]) -> R:
     except ClientError as error:
         if isinstance(error, InvalidRequest) and not error.status:
             raise ConfigError(str(error)) from None
-        click.echo(f"batcher-server: {error}", err=True)
-        sys.exit(1)
+        complain(str(error))
+        raise click.exceptions.Exit(1) from None
 
 
 def _write(told: Mapping[str, Any]) -> None:

@@ -5,9 +5,17 @@ from pathlib import Path
 
 import click
 
+from server.cli.console import EXAMPLES
 from server.config import ConfigError
+from server.configuration.kinds import whole
 from server.conversion.quantizations import INT8, NONE, QUANTIZATIONS
 from server.errors import StartupError
+from server.interrupts import leaving_at_once
+
+MOST_ROWS = 65536
+"""Of one batch: beyond it memory is what is measured."""
+
+_SIZE = whole(1, MOST_ROWS)
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
@@ -22,8 +30,11 @@ _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
     A quantized model is smaller and mostly faster. Its clients notice nothing: they send and get
     the same float32, whatever the file has inside.
     """,
-    epilog="Example: batcher-server convert models/digits digits.tflite --quantize int8"
-    " --representative scans.npy --labels digits.npy",
+    epilog=EXAMPLES
+    + """
+  batcher-server convert models/digits digits.tflite
+  batcher-server convert models/digits digits.tflite --quantize int8 --representative scans.npy
+  batcher-server convert model.keras model.tflite --rows test.npy --labels right.npy""",
 )
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
@@ -80,8 +91,9 @@ def convert(
     _check_target(target, force=force)
     # Other commands need none of this, which takes its time to be loaded.
     os.environ.setdefault(_LOG_LEVEL, "3")
-    from server.cli import convert_text  # noqa: PLC0415 - see above
-    from server.conversion import Wish, run  # noqa: PLC0415 - see above
+    with leaving_at_once():
+        from server.cli import convert_text  # noqa: PLC0415 - see above
+        from server.conversion import Wish, run  # noqa: PLC0415 - see above
 
     converted = run(Wish(source, quantize, representative, rows, labels, batch_sizes))
     _write(target, converted.content)
@@ -89,11 +101,13 @@ def convert(
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    sizes = text.split(",")
-    if not all(size.isascii() and size.isdigit() and int(size) for size in sizes):
-        msg = f"--sizes takes whole numbers from 1 with commas between, not {text!r}"
-        raise ConfigError(msg)
-    return tuple(map(int, sizes))
+    try:
+        sizes = tuple(map(_SIZE.read, text.split(",")))
+    except ValueError:
+        expected = f"whole numbers from 1 to {MOST_ROWS:,} with commas between"
+        msg = f"--sizes takes {expected}, not {text[:100]!r}"
+        raise ConfigError(msg) from None
+    return sizes
 
 
 def _check_target(target: Path, *, force: bool) -> None:

@@ -11,19 +11,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from server.cli.console import plain_console
 from server.conversion import Converted
 from server.conversion.comparison import Comparison, Difference
 from server.conversion.quantizations import NONE
 
-_UNFOLDED = 10_000
-"""Columns of what is not a terminal."""
-
 
 def show(converted: Converted, target: Path) -> None:
     """Write all of it to standard output."""
-    console = Console(highlight=False, emoji=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, emoji=False, markup=False, width=_UNFOLDED)
+    console = plain_console()
     how = "" if converted.quantization == NONE else f", {converted.quantization}"
     console.print(f"{converted.source} -> {target}{how}", soft_wrap=True)
     before, after = converted.original_bytes, len(converted.content)

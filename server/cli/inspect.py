@@ -9,8 +9,10 @@ from pathlib import Path
 
 import click
 
+from server.cli.console import EXAMPLES
 from server.config import Config
 from server.folders import default_name
+from server.interrupts import leaving_at_once
 
 DEFAULTS = Config()
 
@@ -27,7 +29,11 @@ _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
     PATH is what `serve` takes. The model is loaded and run, as the server would do before it is
     ready; nothing is served. Times are measured on this machine.
     """,
-    epilog="Example: batcher-server inspect /models/half_plus_two",
+    epilog=EXAMPLES
+    + """
+  batcher-server inspect /models/half_plus_two
+  batcher-server inspect model.keras --signature serving_default --port 9000
+  batcher-server inspect app:model --json | jq .signatures""",
 )
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--signature", default="", metavar="NAME", help="Show only this signature.")
@@ -68,9 +74,10 @@ def inspect(
 ) -> None:
     """Load, try, and show."""
     # Other commands need none of this, which takes its time to be loaded.
-    from server import inspection  # noqa: PLC0415 - see above
-    from server.cli import inspect_json, inspect_text  # noqa: PLC0415 - see above
-    from server.samples import Target  # noqa: PLC0415 - see above
+    with leaving_at_once():
+        from server import inspection  # noqa: PLC0415 - see above
+        from server.cli import inspect_json, inspect_text  # noqa: PLC0415 - see above
+        from server.samples import Target  # noqa: PLC0415 - see above
 
     # What matters of it comes as an error; the rest is not for who looks at one model.
     os.environ.setdefault(_LOG_LEVEL, "3")

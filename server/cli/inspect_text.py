@@ -11,13 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from server.cli.console import plain_console
 from server.cli.inspect_json import default_value
 from server.inspection import InspectedSignature, Inspection
 from server.samples import Target, samples
 from server.signature import DEFAULT_SIGNATURE, TensorSpec, shape_text
-
-_UNFOLDED = 10_000
-"""Columns of what is not a terminal."""
 
 _LABEL = len("versions")
 """The widest of what stands before facts."""
@@ -30,9 +28,7 @@ _KILO, _MEGABYTE = 1000, 10**6
 
 def show(found: Inspection, target: Target, serve: str) -> None:
     """Write all of it to standard output; `serve` is the command that serves the model."""
-    console = Console(highlight=False, emoji=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, emoji=False, markup=False, width=_UNFOLDED)
+    console = plain_console()
     console.print(Text(f"{target.name}, version {found.version}", "bold"))
     console.print(_about(found))
     console.print(Text(f"{'serve':{_LABEL}}  {serve}"), soft_wrap=True)

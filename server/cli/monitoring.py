@@ -5,6 +5,8 @@ from typing import Final
 
 import click
 
+from server.cli.console import EXAMPLES, HELP
+
 _FILES: Final = {"dashboard": "dashboard.json", "alerts": "alerts.yml"}
 
 
@@ -14,7 +16,11 @@ _FILES: Final = {"dashboard": "dashboard.json", "alerts": "alerts.yml"}
     dashboard is for Grafana: Dashboards, New, Import. alerts is for Prometheus: a file of its
     rule_files.
     """,
-    epilog="Example: batcher-server monitoring alerts > batcher.yml",
+    context_settings=HELP,
+    epilog=EXAMPLES
+    + """
+  batcher-server monitoring dashboard > batcher.json
+  batcher-server monitoring alerts > batcher.yml""",
 )
 @click.argument("what", type=click.Choice(list(_FILES)))
 def monitoring(*, what: str) -> None:

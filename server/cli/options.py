@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from server.cli.completion import by_metavar, label_of_model, named_path, setting_of_model
 from server.configuration.kinds import FLAG, NONE
 from server.configuration.settings import GLOBAL, Setting
 
@@ -16,21 +17,32 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _ABOUT_MODELS: Final = (
     click.option(
-        "--model", multiple=True, metavar="NAME=PATH", help="A model to serve; repeatable."
+        "--model",
+        multiple=True,
+        metavar="NAME=PATH",
+        help="A model to serve; repeatable.",
+        shell_complete=named_path,
     ),
     click.option(
         "--set",
         multiple=True,
         metavar="MODEL.SETTING=VALUE",
         help="A setting of one model, such as half.max_batch_size=8; repeatable.",
+        shell_complete=setting_of_model,
     ),
     click.option(
         "--label",
         multiple=True,
         metavar="MODEL:LABEL=VERSION",
         help="A name for a version, which clients may ask for; repeatable.",
+        shell_complete=label_of_model,
     ),
-    click.option("--config", metavar="FILE", help="A TOML file of settings; or BATCHER_CONFIG."),
+    click.option(
+        "--config",
+        metavar="FILE",
+        help="A TOML file of settings; or BATCHER_CONFIG.",
+        shell_complete=by_metavar("FILE"),
+    ),
     click.option(
         "--print-config",
         is_flag=True,
@@ -58,6 +70,7 @@ def _option(setting: Setting) -> Callable[[F], F]:
         multiple=setting.repeatable,
         metavar=setting.metavar,
         help=setting.help + default,
+        shell_complete=by_metavar(setting.metavar),
     )
 
 

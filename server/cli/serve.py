@@ -1,30 +1,18 @@
-"""`batcher-server`: arguments to a Config, logging, signals, and uvloop. Main thread."""
+"""`batcher-server serve`: the options of a server. Main thread."""
 
-import asyncio
-import functools
-import os
-import signal
-from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import structlog
-import uvloop
+from click.shell_completion import CompletionItem
 
-from server.cli.doors import read_by_all, warn_of_few_files, warn_of_open_doors
+from server.cli.completion import flags_of_tfserving, path_or_command, without_flags
+from server.cli.console import EXAMPLES, HELP, PROGRAM
 from server.cli.options import options, typed
-from server.cli.rereading import reread_forever
-from server.config import Config
-from server.configuration.build import Configuration
-from server.configuration.configure import configure
-from server.configuration.show import show
-from server.configuration.tfserving_flags import Flags, split
-from server.logs import start_logging
-from server.machine import open_files
+from server.interrupts import leaving_at_once
 
-log = structlog.get_logger("server.cli")
+if TYPE_CHECKING:
+    from server.configuration.tfserving_flags import Flags
 
 
 class _ServeCommand(click.Command):
@@ -38,8 +26,17 @@ class _ServeCommand(click.Command):
         **extra: Any,
     ) -> click.Context:
         name = info_name if parent is None else parent.info_name
+        if extra.get("resilient_parsing"):
+            context = super().make_context(name, without_flags(args), None, **extra)
+            context.meta.update(parent.meta if parent else {})
+            return context
+        with leaving_at_once():
+            from server.configuration.tfserving_flags import split  # noqa: PLC0415 - it takes time
         rest, flags = split(args)
         return super().make_context(name, rest, None, obj=flags, **extra)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list["CompletionItem[str]"]:
+        return [*super().shell_complete(ctx, incomplete), *flags_of_tfserving(incomplete)]
 
 
 @click.command(
@@ -52,58 +49,35 @@ class _ServeCommand(click.Command):
     Each option may also be an environment variable, such as BATCHER_MAX_BATCH_SIZE, or stand in
     the file of --config, as max_batch_size. TensorFlow Serving's own flags are understood.
     """,
-    epilog="""\b
-Examples:
-  batcher-server --model half=/models/half_plus_two --port 8501
-  batcher-server inspect /models/half_plus_two
-Other commands: inspect PATH, convert SOURCE TARGET, token NAME; each with --help.""",
+    context_settings=HELP,
+    epilog=EXAMPLES
+    + """
+  batcher-server
+  batcher-server /models/half_plus_two --max-batch-size 128
+  batcher-server --model half=/models/half_plus_two --model tagger:app --port 8501
+  batcher-server --config batcher.toml --print-config
+
+\b
+Other commands, each with --help:
+  inspect PATH            what a model takes, and how to ask it
+  convert SOURCE TARGET   to TensorFlow Lite, and what that costs and gains
+  load [URL]              how fast and how well a running server answers
+  client URL              ask a running server, with files, pictures or values
+  monitoring WHAT         a dashboard for Grafana, alerts for Prometheus
+  token NAME              make a bearer token
+  completion SHELL        completion of commands and options in a shell
+
+\b
+Exit codes: 0 after a drain; 2 if it cannot start as it was told to, with one line that says why;
+130 if interrupted before it began to load models, or twice.""",
 )
-@click.argument("path", required=False)
+@click.argument("path", required=False, shell_complete=path_or_command)
 @options
-@click.version_option(version("batcher"), prog_name="batcher-server")
+@click.version_option(version("batcher"), prog_name=PROGRAM)
 @click.pass_obj
-def serve(flags: Flags, /, *, print_config: bool, **given: Any) -> None:
+def serve(flags: "Flags", /, *, print_config: bool, **given: Any) -> None:
     """Make the Config and run until a signal."""
-    texts = typed(given)
-
-    def read() -> Configuration:
-        return configure(texts, flags, os.environ)
-
-    configuration = read()
-    if print_config:
-        # A file's name may have bytes that are no text.
-        click.echo(show(configuration).encode(errors="backslashreplace"), nl=False)
-        return
-    exposed = read_by_all(configuration.token_files)
-    start_logging(configuration.config.log_level)
-    for note in configuration.notes:
-        log.warning(note)
-    warn_of_few_files(open_files())
-    announce = functools.partial(_announce, configuration.config, exposed)
-    uvloop.run(_serve_until_signal(configuration.config, announce, lambda: read().config))
-
-
-def _announce(
-    config: Config, exposed: Sequence[Path], serving: Sequence[str], addresses: str
-) -> None:
-    warn_of_open_doors(config, exposed)
-    click.echo(f"batcher-server serves {', '.join(serving)} on {addresses}")
-
-
-async def _serve_until_signal(
-    config: Config, announce: Callable[[Sequence[str], str], None], reread: Callable[[], Config]
-) -> None:
-    from server import lifecycle  # noqa: PLC0415 - wrong options are told before aiohttp is loaded
-
-    loop = asyncio.get_running_loop()
-    stop, hangup = asyncio.Event(), asyncio.Event()
-
-    def on_interrupt() -> None:
-        # A second Ctrl-C does what it does to any program; supervisors may well send SIGTERM twice.
-        loop.remove_signal_handler(signal.SIGINT)
-        stop.set()
-
-    loop.add_signal_handler(signal.SIGINT, on_interrupt)
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, hangup.set)
-    await lifecycle.serve(config, stop, announce, reread_forever(config, reread, hangup))
+    with leaving_at_once():
+        # Other commands, and completion, need none of this.
+        from server.cli import running  # noqa: PLC0415 - see above
+    running.run(typed(given), flags, print_config=print_config)

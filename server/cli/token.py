@@ -2,6 +2,7 @@
 
 import click
 
+from server.cli.console import EXAMPLES
 from server.config import ConfigError
 from server.tokens import make_token
 
@@ -13,7 +14,10 @@ from server.tokens import make_token
     of --tokens or --admin-tokens is written to standard output; it holds a hash of the token, and
     its NAME, by which the server's log calls whoever uses it.
     """,
-    epilog="Example: batcher-server token ci >> tokens",
+    epilog=EXAMPLES
+    + """
+  batcher-server token ci >> tokens
+  batcher-server --tokens tokens""",
 )
 @click.argument("name")
 def token(name: str) -> None:

@@ -1,4 +1,4 @@
-"""When requests are due, drawn before the first of them is sent. Pure.
+"""Plans of load: when requests are due, drawn before the first of them is sent. Pure.
 
 constant   one each 1/rate seconds: shows what the server does by itself
 poisson    callers that know nothing of each other: gaps are exponential, and requests come in
@@ -54,6 +54,31 @@ class Offered:
     def times(self) -> Times:
         """When each request is due, in seconds from the beginning of the warm-up."""
         return arrival_times(self.seed, self.rate, self.kind, self.whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """A plan without times: so many clients, each of which asks again when it is answered.
+
+    What is asked in the first `warmup` seconds, which come on top, does not count. ValueError.
+    """
+
+    clients: int
+    seconds: float
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done."""
+        if self.clients < 1:
+            msg = f"clients is {self.clients}: expected at least 1"
+            raise ValueError(msg)
+        _check("seconds", self.seconds, above=self.seconds > 0)
+        _check("warmup", self.warmup, above=self.warmup >= 0)
+
+    @property
+    def whole(self) -> float:
+        """All its seconds, those of the warm-up too."""
+        return self.warmup + self.seconds
 
 
 def arrival_times(seed: int, rate: float, kind: Kind, seconds: float) -> Times:

@@ -5,11 +5,12 @@ that is due by then is sent.
 """
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from server.load.arrivals import Offered
 from server.load.clock import Clock, KernelClock
-from server.load.ledger import Ledger
+from server.load.ledger import Course, Ledger
 from server.load.pool import Pool
 from server.load.result import Result
 
@@ -34,28 +35,35 @@ async def offer(
     connections: int = 256,
     timeout: float = 10.0,
     clock: Clock | None = None,
+    on_begin: Callable[[Course], None] | None = None,
 ) -> Result:
     """Send `request`, whole HTTP/1.1 bytes, to host and port as planned; wait for the answers.
 
     `connections` is how many may be open at once; a request that finds none free waits for one. A
     request is given up `timeout` seconds after it was due. Failures of any kind are counted and
-    stop nothing. Runs on any loop; uvloop makes the generator twice as fast.
+    stop nothing; `on_begin` gets what can end it early. Runs on any loop; uvloop makes the
+    generator twice as fast.
     """
     if connections < 1:
         msg = f"connections is {connections}: expected at least 1"
         raise ValueError(msg)
-    if timeout <= 0:
-        msg = f"timeout is {timeout}: expected seconds above 0"
-        raise ValueError(msg)
+    check_timeout(timeout)
     clock = clock or KernelClock()
     ledger = Ledger(offered, timeout, clock)
     pool = Pool(address, request, connections, ledger)
     try:
         await pool.connect(AHEAD)
-        return await _Offering(ledger, pool, timeout, clock).run()
+        return await _Offering(ledger, pool, timeout, clock).run(on_begin)
     finally:
         pool.close()
         clock.close()
+
+
+def check_timeout(timeout: float) -> None:
+    """Refuse one that is none. ValueError."""
+    if timeout <= 0:
+        msg = f"timeout is {timeout}: expected seconds above 0"
+        raise ValueError(msg)
 
 
 class _Offering:
@@ -66,7 +74,7 @@ class _Offering:
         self._pool = pool
         self._timeout = timeout
         self._clock = clock
-        self._many = len(ledger.due)
+        self._many = 0
         self._next = 0
         self._oldest = 0
         self._held = 0
@@ -74,12 +82,17 @@ class _Offering:
         self._began = 0.0
         self._busy = 0.0
 
-    async def run(self) -> Result:
+    async def run(self, on_begin: Callable[[Course], None] | None) -> Result:
         """Send all, and wait until each has ended."""
         self._cpu_began, self._began = time.process_time(), self._clock.now() + LEAD
         self._ledger.begin(self._began)
+        self._many = len(self._ledger.due)
+        if on_begin is not None:
+            on_begin(self._ledger)
         self._tick()
         await self._ledger.ended
+        if self._next < self._many:
+            self._measure_busy()
         return self._ledger.result(held=self._held, busy=self._busy)
 
     def _tick(self) -> None:
@@ -99,8 +112,11 @@ class _Offering:
             ledger.taken_up(number)
             self._held += not pool.send(number)
             if self._next == self._many:
-                took = self._clock.now() - self._began
-                self._busy = (time.process_time() - self._cpu_began) / took if took > 0 else 0.0
+                self._measure_busy()
+
+    def _measure_busy(self) -> None:
+        took = self._clock.now() - self._began
+        self._busy = (time.process_time() - self._cpu_began) / took if took > 0 else 0.0
 
     def _give_up(self, now: float) -> None:
         ledger = self._ledger

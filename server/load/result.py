@@ -1,13 +1,14 @@
 """What came of an offered load: one entry for each request, and figures drawn from them. Pure."""
 
 import collections
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from server.load.arrivals import Offered, Times
+from server.load.arrivals import Clients, Offered, Times
 
 GOOD: Final = 200
 """The one status that counts as an answer."""
@@ -17,6 +18,9 @@ BUSY: Final = 0.9
 
 LATE: Final = 0.005
 """Seconds between due and taken up, at the 99th percentile, from which on it is, too."""
+
+SHED: Final = (429, 503)
+"""The statuses by which a server refuses what it would not manage."""
 
 PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9)
 
@@ -29,7 +33,8 @@ NOT_SENT: Final = -2
 class Result:
     """The requests of a plan that count, n of them, in the order in which they were due."""
 
-    offered: Offered
+    plan: Offered | Clients
+    """what was done; less than was planned if it was interrupted"""
     latencies: Times
     """float64 [n], seconds from when a request was due until it was answered, failed or given up"""
     outcomes: npt.NDArray[np.int16]
@@ -46,13 +51,35 @@ class Result:
     """requests that found no free connection, those of the warm-up too"""
     busy: float
     """share of a core that this program took while it sent"""
-    first_error: bytes = b""
-    """the beginning of the body of the first answer with another status than 200"""
+    examples: Mapping[int, bytes] = field(default_factory=dict)
+    """by status other than 200, in their order: the beginning of the first such answer's body"""
+    timings: tuple[bytes, ...] = ()
+    """what `Server-Timing` of the last good answers said, those of the warm-up too"""
+    interrupted: bool = False
+    """whether it was ended early"""
+    unended: int = 0
+    """requests that were due by then and had not ended: they are not among the others"""
+
+    @property
+    def offered(self) -> Offered:
+        """The plan of an open loop."""
+        assert isinstance(self.plan, Offered)
+        return self.plan
+
+    @property
+    def first_error(self) -> bytes:
+        """The beginning of the body of the first answer with another status than 200."""
+        return next(iter(self.examples.values()), b"")
+
+    @property
+    def shed(self) -> int:
+        """Answers by which a server says that it has too much to do."""
+        return sum(self.statuses[status] for status in SHED)
 
     @property
     def rate(self) -> float:
         """Requests that were due, a second: the plan's rate but for chance."""
-        return len(self.latencies) / self.offered.seconds
+        return len(self.latencies) / self.plan.seconds
 
     @property
     def statuses(self) -> "collections.Counter[int]":
@@ -117,7 +144,7 @@ class Result:
         known = [percent for percent in PERCENTILES if self.resolves(percent)]
         names = {f"p{percent:g}": percent for percent in known} | {"max": 100.0}
         return {
-            "offered": self.offered.rate,
+            **_plain(self.plan),
             "rate": self.rate,
             "achieved": self.achieved,
             "latency_ms": {name: self.percentile(p) * 1e3 for name, p in names.items()},
@@ -125,13 +152,24 @@ class Result:
             "failed": self.failed,
             "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
             "failures": dict(self.failures),
+            "shed": self.shed,
             "first_error": self.first_error.decode(errors="replace"),
+            "examples": {
+                str(k): text.decode(errors="replace") for k, text in self.examples.items()
+            },
             "backlog": self.backlog,
             "held": self.held,
             "lateness_ms": self.late * 1e3,
             "busy": self.busy,
             "limit": self.limit,
+            "interrupted": self.interrupted,
+            "unended": self.unended,
         }
+
+
+def _plain(plan: Offered | Clients) -> dict[str, Any]:
+    told = {"clients": plan.clients} if isinstance(plan, Clients) else {"offered": plan.rate}
+    return told | {"seconds": plan.seconds}
 
 
 def _percentile(values: Times, percent: float) -> float:

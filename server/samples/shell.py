@@ -11,22 +11,21 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from server.protocols.json_tensors import READABLE
-from server.protocols.oip_tensors import DATATYPES, RAW_ONLY, to_raw
+from server.protocols.oip_tensors import RAW_ONLY, to_raw
 from server.protocols.plain_binary import SIGNATURE_NAME
 from server.protocols.tfserving_strings import BYTES
+from server.samples.bodies import datatype, is_raw, oip_body, rest_body
 from server.samples.values import (
     PREDICT,
     Filled,
-    Nested,
     NoForm,
     SampleRequest,
     Target,
     is_short,
     is_text,
-    text_or_base64,
     written,
 )
-from server.signature import DEFAULT_SIGNATURE, TensorSpec
+from server.signature import DEFAULT_SIGNATURE
 
 _WIDTH: Final = 80
 
@@ -36,25 +35,10 @@ _ACCEPT_NPZ: Final = ("-H", "Accept: application/x-npz", "-o", "answer.npz")
 
 def tfserving_rest(target: Target, request: SampleRequest) -> str:
     """Rows where the signature shares batches, columns where not; examples to classify them."""
-    signature = request.signature
-    body: dict[str, Any] = {}
-    if signature.name != DEFAULT_SIGNATURE:
-        body["signature_name"] = signature.name
+    body = rest_body(request)
     if request.verb != PREDICT:
         _check_text(request)
-        body["examples"] = [_values(request.features)]
         return _json(body, request.features.values(), _predict(target, request))
-    for tensor in request.inputs.values():
-        if tensor.spec.dtype not in READABLE | {"string"}:
-            msg = f"input {tensor.spec.name!r} is {tensor.spec.dtype}, which has no JSON form"
-            raise NoForm(msg)
-    if signature.batchable:
-        body["instances"] = [_values({k: tensor.row for k, tensor in request.inputs.items()})]
-        if len(request.inputs) == 1:
-            body["instances"] = [*body["instances"][0].values()]
-    else:
-        inputs = _values(request.inputs)
-        body["inputs"] = next(iter(inputs.values())) if len(inputs) == 1 else inputs
     return _json(body, request.inputs.values(), _predict(target, request), *_npz(request))
 
 
@@ -82,19 +66,14 @@ def plain_binary(target: Target, request: SampleRequest) -> str:
 
 def oip_http(target: Target, request: SampleRequest) -> str:
     """JSON; what has no form in it goes, and comes, as bytes behind it."""
-    inputs = [_oip_input(tensor) for tensor in request.inputs.values()]
-    raw = [_raw(tensor) for tensor in request.inputs.values() if _is_raw(tensor)]
-    parameters: dict[str, Any] = {}
-    if request.signature.name != DEFAULT_SIGNATURE:
-        parameters["signature_name"] = request.signature.name
-    curl = ["-o", "answer.bin"] if _answers_raw(request) else []
-    if curl:
-        parameters["binary_data_output"] = True
-    body = {"inputs": inputs} | ({"parameters": parameters} if parameters else {})
+    raw = [_raw(tensor) for tensor in request.inputs.values() if is_raw(tensor)]
+    answers_raw = _answers_raw(request)
+    curl = ["-o", "answer.bin"] if answers_raw else []
+    body = oip_body(request, is_raw, answers_raw=answers_raw)
     url = f"http://{target.host}:{target.port}/v2/models/{quote(target.name, safe='')}/infer"
     if not raw:
         return _json(body, request.inputs.values(), url, *curl)
-    header = json.dumps(_evaluated(body))
+    header = json.dumps(json.loads(written(body)))
     length = f"Inference-Header-Content-Length: {len(header)}"
     program = (
         "import json, sys\n"
@@ -160,47 +139,12 @@ def _check_text(request: SampleRequest) -> None:
 # ----------------------------------------------------------------------------------------- tensors
 
 
-def _values(tensors: Mapping[str, Filled]) -> dict[str, Nested]:
-    return {k: Nested(text_or_base64(tensor.value), tensor.shape) for k, tensor in tensors.items()}
-
-
 def _numpy(tensor: Filled) -> str:
     """The NumPy expression of a tensor, which needs nothing but NumPy."""
     if tensor.spec.dtype == "bfloat16":
         bits = int(tensor.array.view("uint16").flat[0])
         return f'np.full({tensor.shape}, 0x{bits:04x}, "uint16").view("V2")'
     return f'np.full({tensor.shape}, {tensor.value}, "{tensor.spec.dtype}")'
-
-
-def _datatype(spec: TensorSpec, kind: str) -> str:
-    datatype = DATATYPES.get(spec.dtype)
-    if datatype is None:
-        msg = f"{kind} {spec.name!r} is {spec.dtype}, which the protocol has no datatype for"
-        raise NoForm(msg)
-    return datatype
-
-
-def _oip_input(tensor: Filled) -> dict[str, Any]:
-    told = {
-        "name": tensor.spec.name,
-        "shape": list(tensor.shape),
-        "datatype": _datatype(tensor.spec, "input"),
-    }
-    if _is_raw(tensor):
-        size = len(to_raw(tensor.array))
-        return told | {"parameters": {"binary_data_size": size}}
-    # Flat lists will do, whatever the shape.
-    return told | {"data": Nested(_text(tensor.value), (math.prod(tensor.shape),))}
-
-
-def _text(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _is_raw(tensor: Filled) -> bool:
-    if tensor.spec.dtype == "string":
-        return not is_text([tensor.value])
-    return DATATYPES.get(tensor.spec.dtype) in RAW_ONLY
 
 
 def _raw(tensor: Filled) -> str:
@@ -214,12 +158,7 @@ def _raw(tensor: Filled) -> str:
 def _answers_raw(request: SampleRequest) -> bool:
     """Whether an output has no form in JSON."""
     for spec in request.signature.outputs.values():
-        if _datatype(spec, "output") in RAW_ONLY:
+        if datatype(spec, "output") in RAW_ONLY:
             return True
     outputs = (request.outputs or {}).values()
     return any(array.dtype == object and not is_text(array.flat) for array in outputs)
-
-
-def _evaluated(value: Any) -> Any:
-    """The value with lists in the places of `Nested`."""
-    return json.loads(written(value))

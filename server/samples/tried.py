@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def tried(
     NoForm if there are no values for an input.
     """
     first: tuple[SampleRequest, str] | None = None
-    for request in _requests(signature, features):
+    for request in candidates(signature, features):
         try:
             outputs = model.run(signature.name, request.tensors(1))
         except Exception as error:  # noqa: BLE001 - made-up input may be refused in any way
@@ -71,7 +72,9 @@ def tried(
     return first
 
 
-def _requests(signature: Signature, features: Mapping[str, Filled]) -> Iterator[SampleRequest]:
+def candidates(
+    signature: Signature, features: Mapping[str, Filled] = MappingProxyType({})
+) -> Iterator[SampleRequest]:
     """What the model may take, the most usual first. NoForm."""
     strings: list[tuple[bytes, Mapping[str, Filled]]] = [(b"text", {})]
     if any(spec.dtype == "string" for spec in signature.inputs.values()):

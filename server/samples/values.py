@@ -8,7 +8,7 @@ import base64
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -74,6 +74,18 @@ class SampleRequest:
     features: Mapping[str, Filled] = field(default_factory=dict)
     outputs: Tensors | None = None
     verb: str = PREDICT
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has; 1 if it runs alone."""
+        if not self.signature.batchable:
+            return 1
+        return next(iter(self.inputs.values())).shape[0]
+
+    def of_rows(self, rows: int) -> "SampleRequest":
+        """The same with so many rows, of a signature that has rows."""
+        inputs = {name: tensor.of_rows(rows) for name, tensor in self.inputs.items()}
+        return replace(self, inputs=inputs, outputs=None)
 
     def tensors(self, rows: int) -> Tensors:
         """Its inputs; of so many rows, if it can have more than one."""

@@ -159,6 +159,7 @@ def test_serve_is_meant_when_no_subcommand_is_named(
     code, output, _ = run("--help")
     assert code == 0
     assert output.startswith("Usage: batcher-server [OPTIONS] [PATH]\n")
+    assert run("-h") == (0, output, "")
     assert run("serve", "--help") == (0, output, "")
 
 

@@ -215,7 +215,7 @@ def test_rows_need_the_name_of_their_input_where_there_are_several(
 def test_sizes_are_numbers(several: Path, tmp_path: Path) -> None:
     code, _, log = run_to_end("convert", str(several), str(tmp_path / "x"), "--sizes", "1,0")
     assert (code, log.count("\n")) == (2, 1)
-    assert "--sizes takes whole numbers from 1 with commas between, not '1,0'" in log
+    assert "--sizes takes whole numbers from 1 to 65,536 with commas between, not '1,0'" in log
 
 
 def test_a_file_that_exists_is_replaced_only_if_told_so(

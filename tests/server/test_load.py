@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import uvloop
 
-from server.load import Offered, Result, offer
+from server.load import Clients, Course, Offered, Result, keep_busy, offer
 from server.load.answers import AnswerReader, BadAnswer
 from server.load.clock import KernelClock
 from tests.server.load_by_hand import REQUEST, HandClock, HeldServer, answer, held_server
 
 EACH_SECOND = Offered(rate=1.0, seconds=10.0, kind="constant")
 """Ten requests, due in the seconds 0 to 9."""
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 BEGIN = 0.01
 """When the first second begins on a clock that starts at 0."""
@@ -151,6 +153,8 @@ def test_refusals_are_counted_by_status_and_have_no_part_in_percentiles() -> Non
             assert (result.good, result.failed) == (6, 4)
             assert result.waits == pytest.approx(np.arange(5, -1, -1))
             assert result.first_error == b'{"error": "the queue is full"}'
+            assert result.examples == {503: b'{"error": "the queue is full"}', 404: b"other"}
+            assert result.shed == 3
 
     asyncio.run(main())
 
@@ -159,9 +163,12 @@ def test_refusals_are_counted_by_status_and_have_no_part_in_percentiles() -> Non
     ("told", "failure"),
     [
         (b"SSH-2.0\r\n\r\n", "no HTTP/1 answer: it begins with b'SSH-2.0'"),
-        (answer(headers="Transfer-Encoding: chunked\r\n"), "a chunked answer: this client"),
+        (answer(headers="Transfer-Encoding: gzip\r\n"), "an answer in the coding b'gzip'"),
+        (CHUNKED + b"x\r\n", "no valid size of a chunk: b'x'"),
+        (CHUNKED + b"1\r\nabc", "a chunk is longer than it says"),
+        (CHUNKED + 5_000 * b"1", "a line of more than 4096 bytes among the chunks"),
         (b"HTTP/1.1 200 OK\r\n\r\n", "no valid Content-Length in an answer with status 200"),
-        (answer() + b"!", "more bytes than the Content-Length of the answer"),
+        (answer() + b"!", "more bytes than the answer says that it has"),
         (b"HTTP/1.1 " + 70_000 * b"2", "headers of more than 65536 bytes"),
     ],
 )
@@ -328,6 +335,24 @@ def test_an_answer_may_come_in_any_parts(size: int) -> None:
         assert (last.head.status, last.size, last.body) == (200, len(told), body)
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_chunked_answer_may_come_in_any_parts(size: int) -> None:
+    reader = AnswerReader()
+    for told, body in [
+        (b"0\r\n\r\n", b""),
+        (
+            b"5;kind=x\r\n\r\n{}\n\r\nA\r\n0123456789\r\n0\r\nSome: trailer\r\n\r\n",
+            b"\r\n{}\n0123456789",
+        ),
+    ]:
+        whole = CHUNKED + told
+        parts = [whole[start : start + size] for start in range(0, len(whole), size)]
+        *first, last = [reader.take(part) for part in parts]
+        assert set(first) <= {None}
+        assert last is not None
+        assert (last.head.status, last.size, last.body) == (200, len(whole), body)
+
+
 def test_an_answer_of_http_1_0_closes_its_connection() -> None:
     whole = AnswerReader().take(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n")
     assert whole is not None
@@ -346,3 +371,138 @@ def test_an_answer_of_http_1_0_closes_its_connection() -> None:
 def test_options_that_make_no_sense(options: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         asyncio.run(offer(("127.0.0.1", 1), REQUEST, EACH_SECOND, **options))
+
+
+def test_what_is_interrupted_is_the_result_of_what_had_ended() -> None:
+    async def main() -> None:
+        courses: list[Course] = []
+        clock = HandClock()
+        async with held_server() as server:
+            load = asyncio.create_task(
+                offer(server.address, REQUEST, EACH_SECOND, clock=clock, on_begin=courses.append)
+            )
+            await clock.is_set()
+            clock.move(BEGIN + 3.0)
+            await server.has(4)
+            server.let_go(2)
+            (course,) = courses
+            while course.ended_count < 2:  # noqa: ASYNC110 - it tells nobody, for it costs
+                await asyncio.sleep(0)
+            clock.move(BEGIN + 3.5)
+            course.interrupt()
+            course.interrupt()
+            result = await load
+        assert (result.good, result.unended, result.interrupted) == (2, 2, True)
+        assert result.latencies == pytest.approx([3.0, 2.0])
+        assert result.plan.seconds == pytest.approx(3.5)
+        assert result.achieved == pytest.approx(2 / 3.5)
+        assert result.plain()["unended"] == 2
+
+    asyncio.run(main())
+
+
+# ------------------------------------------------------------------------------------ a closed loop
+
+
+@asynccontextmanager
+async def kept_busy(
+    server: HeldServer, plan: Clients, timeout: float = 1000.0
+) -> AsyncIterator[tuple[HandClock, "asyncio.Task[Result]", list[Course]]]:
+    """Clients that have begun, and their clock."""
+    clock, courses = HandClock(), list[Course]()
+    load = asyncio.create_task(
+        keep_busy(
+            server.address, REQUEST, plan, timeout=timeout, clock=clock, on_begin=courses.append
+        )
+    )
+    await clock.is_set()
+    yield clock, load, courses
+    assert clock.closed
+    assert load.done()
+
+
+def test_each_client_asks_again_when_it_is_answered() -> None:
+    async def main() -> None:
+        async with (
+            held_server() as server,
+            kept_busy(server, Clients(3, seconds=10.0, warmup=2.0)) as (clock, load, _),
+        ):
+            for second in range(1, 13):
+                await server.has(3)
+                assert server.received == 3 * second
+                clock.move(second)
+                server.let_go(3)
+            result = await load
+            assert server.connections == 3
+            # Sent in the seconds 2 to 11: what was sent in the warm-up does not count.
+            assert result.latencies == pytest.approx(np.full(30, 1.0))
+            assert (result.good, result.failed) == (30, 0)
+            # One that is answered when the time is up is not answered within it.
+            assert result.achieved == pytest.approx(3.0)
+            assert result.plain()["clients"] == 3
+
+    asyncio.run(main())
+
+
+def test_a_client_without_an_answer_in_time_goes_on() -> None:
+    async def main() -> None:
+        async with (
+            held_server() as server,
+            kept_busy(server, Clients(2, seconds=4.0), timeout=1.5) as (clock, load, _),
+        ):
+            for second in range(1, 10):
+                await server.has(min(2 * second, 6))
+                clock.move(second * 1.5)
+                if load.done():
+                    break
+                await asyncio.sleep(0)
+            result = await load
+            assert result.failures == {"no answer within 1.5 s": 6}
+            assert result.latencies == pytest.approx(np.full(6, 1.5))
+
+    asyncio.run(main())
+
+
+def test_clients_that_nobody_listens_to_try_again_after_a_rest() -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = taken.getsockname()
+        plan = Clients(2, seconds=0.5)
+        result = await keep_busy(address, REQUEST, plan)
+        ((why, count),) = result.failures.items()
+        assert why == "cannot connect: Connection refused"
+        # At once, after 0.2 s and after 0.4 s: not as fast as they can.
+        assert count <= 6
+
+    asyncio.run(main())
+
+
+def test_clients_are_interrupted_too() -> None:
+    async def main() -> None:
+        async with (
+            held_server() as server,
+            kept_busy(server, Clients(2, seconds=10.0)) as (clock, load, courses),
+        ):
+            await server.has(2)
+            clock.move(1.0)
+            server.let_go(1)
+            await server.has(2)
+            courses[0].interrupt()
+            result = await load
+            assert (result.good, result.unended, result.interrupted) == (1, 2, True)
+            assert result.plan.seconds == pytest.approx(1.0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("plan", "told"),
+    [
+        (lambda: Clients(0, 1.0), "clients is 0"),
+        (lambda: Clients(1, 0.0), "seconds is 0.0"),
+        (lambda: Clients(1, 1.0, -1.0), "warmup is -1.0"),
+    ],
+)
+def test_clients_that_make_no_sense(plan: Callable[[], Clients], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        plan()

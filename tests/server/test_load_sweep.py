@@ -17,7 +17,7 @@ def result_of(rate: float, achieved: float, latency: float = 0.001) -> Result:
     """A result with ten requests a second that all took as long."""
     many = 10
     return Result(
-        offered=Offered(rate, seconds=many / rate),
+        plan=Offered(rate, seconds=many / rate),
         latencies=np.full(many, latency),
         outcomes=np.full(many, GOOD, np.int16),
         lateness=np.zeros(many),
