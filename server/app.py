@@ -1,13 +1,14 @@
 """Puts the parts together: models, batchers, metrics, the door and the front. Event loop."""
 
 import asyncio
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from batcher import Executor, ThreadExecutor
 from server.access import Access
 from server.config import Config
+from server.errors import StartupError
 from server.front import Front
 from server.loading import Loader
 from server.metrics import Metrics
@@ -16,6 +17,9 @@ from server.residents import Residents
 from server.serving import Phase, Serving
 from server.threads import ModelThreads
 from server.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from server.spans.spans import Spans
 
 
 class Application:
@@ -46,7 +50,8 @@ class Application:
         self._poll_interval = config.poll_interval
         self._polling: asyncio.Task[None] | None = None
         self._serving = Serving(repository, self._upkeep, config.log_level)
-        self.front: Final = Front(
+        self._spans = _spans() if config.otel else None
+        self.front: Final = (Front if self._spans is None else self._spans.front)(
             repository,
             metrics,
             self._serving,
@@ -64,6 +69,8 @@ class Application:
 
     def open(self) -> None:
         """Begin to take requests, the first of which are told that models are loading."""
+        if self._spans is not None:
+            self._spans.open()
         self._codec.attach(asyncio.get_running_loop())
 
     async def start(self) -> None:
@@ -99,9 +106,27 @@ class Application:
         await self._upkeep.drain()
         self._threads.end()
 
+    async def flush(self) -> None:
+        """Let the spans of the last answers go out, for a bounded time."""
+        if self._spans is not None:
+            await self._spans.close()
+
     def close(self) -> None:
         """End the codec thread, which the last answers still needed."""
         self._codec.detach()
+
+
+def _spans() -> "Spans":
+    """What requests leave spans by. StartupError."""
+    try:
+        # Only who wants spans needs to have it installed.
+        from server.spans.spans import Spans  # noqa: PLC0415 - see above
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "opentelemetry":
+            raise
+        msg = "OpenTelemetry is not installed: pip install 'batcher[otel]'"
+        raise StartupError(msg) from error
+    return Spans()
 
 
 def _let_floats_overflow(_: None) -> None:

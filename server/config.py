@@ -151,6 +151,10 @@ class Config:
     metrics_path
         Where Prometheus finds the metrics besides `/metrics`; nowhere by default. TensorFlow
         Serving has them at `/monitoring/prometheus/metrics`.
+    otel
+        Whether requests leave spans for OpenTelemetry, which its own variables (OTEL_...) configure
+        all else of; it needs `batcher[otel]`. Off by default. An application that has a tracer
+        provider when this server is made gets the spans.
     cors
         Whether pages of other origins may use the protocols from a browser. Off by default; switch
         it on for such a page. Pages of other origins never administer the server.
@@ -194,6 +198,7 @@ class Config:
     drain_timeout: float = 30.0
     log_level: str = "info"
     metrics_path: str = ""
+    otel: bool = False
     cors: bool = False
     tokens: tuple[Token, ...] = ()
     admin_tokens: tuple[Token, ...] = ()

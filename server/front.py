@@ -197,11 +197,15 @@ class Front:
         else:
             request, endpoint = await self._decode_large(protocol, operation, exchange)
         decoded = time.perf_counter()
+        if exchange.stages is not None:
+            exchange.stages.read(request, decoded)
         if wishes is not NOTHING or request.timeout is not None:
             wishes.apply(request, decoded - began)
         try:
             response = await endpoint.infer(request)
             run = time.perf_counter()
+            if exchange.stages is not None:
+                exchange.stages.run(response, run)
             if protocol.printed_size(request, response) <= MANY:
                 answer = protocol.encode(request, response)
             else:

@@ -18,7 +18,8 @@ ALLOWED: dict[str, str] = {
     "batcher.*": "batcher.*",
     # What every room may know.
     "server.errors": "",
-    "server.exchange": "",
+    "server.exchange": "server.inference",
+    "server.traceparent": "",
     "server.compression": "server.errors",
     "server.tokens": "",
     "server.versions": "",
@@ -132,6 +133,16 @@ ALLOWED: dict[str, str] = {
         " server.inference server.metrics server.pages server.protocols server.protocols.protocol"
         " server.repository server.serving server.tracing server.wishes structlog"
     ),
+    "server.spans": "",
+    "server.spans.spans": "server.front server.spans.*",
+    "server.spans.front": (
+        "server.errors server.exchange server.front server.protocols server.protocols.protocol"
+        " server.spans.*"
+    ),
+    "server.spans.*": (
+        "batcher multidict opentelemetry server.errors server.exchange server.inference"
+        " server.spans.* server.traceparent server.wishes structlog"
+    ),
     "server.adapters": "",
     "server.adapters.*": (
         "aiohttp numpy server.adapters.* server.app server.compression server.config server.errors"
@@ -142,8 +153,9 @@ ALLOWED: dict[str, str] = {
         " server.protocols.over_grpc"
     ),
     "server.app": (
-        "batcher numpy server.access server.config server.front server.loading server.metrics"
-        " server.repository server.residents server.serving server.threads server.upkeep"
+        "batcher numpy server.access server.config server.errors server.front server.loading"
+        " server.metrics server.repository server.residents server.serving server.spans.*"
+        " server.threads server.upkeep"
     ),
     "server.lifecycle": (
         "server.adapters.* server.app server.config server.errors server.front structlog"
@@ -330,6 +342,7 @@ def test_frameworks_live_in_one_room_each() -> None:
     assert importers_of("simdjson") == {"server.protocols.json_rows"}
     assert importers_of("uvloop") == {"server.cli.serve"}
     assert importers_of("prometheus_client") == {"server.metrics"}
+    assert {m.rpartition(".")[0] for m in importers_of("opentelemetry")} == {"server.spans"}
 
 
 @pytest.mark.parametrize(

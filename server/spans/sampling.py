@@ -1,0 +1,135 @@
+"""Which requests are sampled: the caller decides, else so many a second, or any sampler. Pure.
+
+To follow every request would cost more than to answer it, at twenty thousand a second; to follow
+one in so many, as is usual, shows nothing of a server that is asked twice. So a number a second is
+followed: every request while there are few, and a bounded cost however many there are.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    TraceState,
+    set_span_in_context,
+)
+
+RATE: Final = 100.0
+"""Requests a second that are sampled, of those whose callers say nothing of it."""
+
+NOTHING: Final[Mapping[str, Any]] = {}
+
+
+class Allowance:
+    """At most `rate` a second, and as many as that at once after a rest."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate: Final = rate
+        self._interval = 1 / rate
+        # When the next would be due if they came evenly; at most a second ago.
+        self._due = 0.0
+
+    def take(self, now: float) -> bool:
+        """Whether there is one left at this time, in seconds; it is taken then."""
+        if self._due > now:
+            return False
+        self._due = max(self._due, now - 1.0) + self._interval
+        return True
+
+
+class AtMost(Sampler):
+    """An allowance as a sampler of OpenTelemetry, for traces that begin here."""
+
+    def __init__(self, allowance: Allowance) -> None:
+        self.allowance: Final = allowance
+
+    def should_sample(  # noqa: PLR0917 - the SDK's signature
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Any = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Sample it if there is one left."""
+        taken = self.allowance.take(time.monotonic())
+        return SamplingResult(Decision.RECORD_AND_SAMPLE if taken else Decision.DROP, attributes)
+
+    def get_description(self) -> str:
+        """What spans and logs call it."""
+        return f"AtMost{{{self.allowance.rate:g}/s}}"
+
+
+class ParentOrAtMost(ParentBased):
+    """The sampler of this server: as the parent says, and at most so many without one."""
+
+    def __init__(self, allowance: Allowance) -> None:
+        super().__init__(AtMost(allowance))
+        self.allowance: Final = allowance
+
+
+class Sampled(NamedTuple):
+    """A request to follow: its trace, and what the sampler adds."""
+
+    trace_id: int
+    state: TraceState | None = None
+    attributes: Mapping[str, Any] = NOTHING
+
+
+class Rule(Protocol):
+    """Decides for one request after the other."""
+
+    def sample(self, parent: SpanContext | None, now: float, method: str) -> Sampled | None:
+        """Whether to follow a request that comes `now` (loop time) with this parent."""
+
+
+class ByAllowance:
+    """What `ParentOrAtMost` decides, at a fifth of the cost."""
+
+    def __init__(self, allowance: Allowance, ids: IdGenerator) -> None:
+        self._allowance = allowance
+        self._ids = ids
+
+    def sample(self, parent: SpanContext | None, now: float, method: str) -> Sampled | None:
+        """As the parent says, and at most so many without one."""
+        if parent is None:
+            return Sampled(self._ids.generate_trace_id()) if self._allowance.take(now) else None
+        sampled = parent.trace_flags.sampled
+        return Sampled(parent.trace_id, parent.trace_state) if sampled else None
+
+
+class BySampler:
+    """Any other sampler."""
+
+    def __init__(self, sampler: Sampler, ids: IdGenerator) -> None:
+        self._sampler = sampler
+        self._ids = ids
+
+    def sample(self, parent: SpanContext | None, now: float, method: str) -> Sampled | None:
+        """As the sampler says."""
+        context, trace_id = None, 0
+        if parent is None:
+            trace_id = self._ids.generate_trace_id()
+        else:
+            context = set_span_in_context(NonRecordingSpan(parent), Context())
+            trace_id = parent.trace_id
+        told = self._sampler.should_sample(context, trace_id, method, SpanKind.SERVER)
+        if told.decision is not Decision.RECORD_AND_SAMPLE:
+            return None
+        return Sampled(trace_id, told.trace_state, told.attributes or NOTHING)
+
+
+def rule_of(sampler: Sampler, ids: IdGenerator) -> Rule:
+    """The cheapest that decides as this sampler does."""
+    if isinstance(sampler, ParentOrAtMost):
+        return ByAllowance(sampler.allowance, ids)
+    return BySampler(sampler, ids)
