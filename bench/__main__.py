@@ -7,7 +7,18 @@ import click
 
 COMMANDS: Final = (
     *("call", "ceiling", "codec", "compare", "connections", "device", "echo", "fairness", "growth"),
-    *("lengths", "livez", "load", "many", "pieces", "rates", "settings", "submit", "switch"),
+    *(
+        "lengths",
+        "livez",
+        "load",
+        "many",
+        "otel",
+        "pieces",
+        "rates",
+        "settings",
+        "submit",
+        "switch",
+    ),
 )
 """Modules of this package, each with a `command`."""
 

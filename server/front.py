@@ -36,6 +36,7 @@ from server.protocols import PROTOCOLS
 from server.protocols.protocol import Call, Infer, Protocol
 from server.repository import Repository
 from server.serving import Phase, Serving
+from server.traceparent import trace_id
 from server.tracing import Tracer
 from server.wishes import NOTHING, Wishes, request_id
 
@@ -159,6 +160,7 @@ class Front:
                 "a request met a defect of this server",
                 target=exchange.target,
                 request_id=request_id(exchange.headers),
+                trace_id=trace_id(exchange),
             )
             answer = protocol.error(Internal("internal error; the server's log has the details"))
         told = request_id(exchange.headers) if entrance is None else entrance.request_id
@@ -275,6 +277,7 @@ class Front:
                 "inference failed",
                 model=model,
                 request_id=request_id(exchange.headers),
+                trace_id=trace_id(exchange),
                 exc_info=error,
             )
         elif isinstance(error, Unavailable):

@@ -100,11 +100,13 @@ class Stages:
     """How far one request has come, and when: seconds of `time.perf_counter`, 0 if not yet.
 
     `began` is when the front got it, `decoded` when its body was read, `ran` when its outputs were
-    there, `ended` when its answer was. None of its tensors are kept. `is_probe` says that it only
-    asked for the server's health.
+    there, `ended` when its answer was. None of its tensors are kept. `trace_id` is the trace that
+    it belongs to, 32 hexadecimal digits. `is_probe` says that it only asked for the server's
+    health.
     """
 
     began: float
+    trace_id: str
     decoded: float = 0.0
     ran: float = 0.0
     ended: float = 0.0

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from server.exchange import Exchange
+
 NAME: Final = "traceparent"
 
 LONGEST: Final = 512
@@ -29,6 +31,11 @@ class Traceparent(NamedTuple):
     span_id: str
     flags: int
 
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the caller follows this request."""
+        return bool(self.flags & 1)
+
 
 def read(text: str) -> Traceparent | None:
     """What it says; None if it is malformed."""
@@ -41,7 +48,15 @@ def read(text: str) -> Traceparent | None:
     return Traceparent(trace_id, span_id, int(flags, 16))
 
 
-def trace_id(headers: Mapping[str, str]) -> str:
-    """The trace that a request belongs to, for the log; "" if its client names none."""
-    told = read(headers.get(NAME, ""))
+def of(headers: Mapping[str, str]) -> Traceparent | None:
+    """What the header says; None if there is none, or a malformed one."""
+    text = headers.get(NAME)
+    return None if text is None else read(text)
+
+
+def trace_id(exchange: Exchange) -> str:
+    """The trace that a request belongs to, for the log; "" for none."""
+    if exchange.stages is not None:
+        return exchange.stages.trace_id
+    told = of(exchange.headers)
     return "" if told is None else told.trace_id

@@ -19,7 +19,7 @@ ALLOWED: dict[str, str] = {
     # What every room may know.
     "server.errors": "",
     "server.exchange": "server.inference",
-    "server.traceparent": "",
+    "server.traceparent": "server.exchange",
     "server.compression": "server.errors",
     "server.tokens": "",
     "server.versions": "",
@@ -131,7 +131,8 @@ ALLOWED: dict[str, str] = {
     "server.front": (
         "batcher server.access server.compression server.endpoint server.errors server.exchange"
         " server.inference server.metrics server.pages server.protocols server.protocols.protocol"
-        " server.repository server.serving server.tracing server.wishes structlog"
+        " server.repository server.serving server.traceparent server.tracing server.wishes"
+        " structlog"
     ),
     "server.spans": "",
     "server.spans.spans": "server.front server.spans.*",

@@ -22,6 +22,7 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_EXPORTER_OTLP_PROTOCOL,
     OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
     OTEL_TRACES_SAMPLER,
+    OTEL_TRACES_SAMPLER_ARG,
 )
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import Tracer, TracerProvider
@@ -31,7 +32,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from server.errors import StartupError
 from server.spans.exporting import Exporting, Waiting
-from server.spans.sampling import RATE, Allowance, ParentOrAtMost
+from server.spans.sampling import RATE, AtMost, ParentOr, Ratio
 from server.spans.tree import Note, Source
 
 log: Final = structlog.get_logger("server.spans")
@@ -54,6 +55,9 @@ class Destination(Protocol):
     sampler: Sampler
     is_inner: bool
 
+    def is_full(self) -> bool:
+        """Whether what is begun now would not get through anyway."""
+
     def put(self, note: Note) -> None:
         """Take a note."""
 
@@ -73,18 +77,27 @@ class Own:
         self._exporting = Exporting(exporters, self.source)
         self._queue = BatchSpanProcessor(self._exporting, max_queue_size=_most_waiting())
         self._most = _most_waiting()
-        self._taken = self._dropped = 0
+        # What is under way already, and its batches, is to find room.
+        self._many = self._most * 3 // 4
+        self._taken = self._lost = 0
+        self._is_full = False
+
+    def is_full(self) -> bool:
+        """Whether so many wait that it is not worth following another."""
+        # Two counters, each of a thread of its own.
+        full = self._taken - self._exporting.exported >= self._many
+        if full and not self._is_full:
+            log.warning("not all spans are recorded: more are sampled than can be exported")
+            self._is_full = True
+        return full
 
     def put(self, note: Note) -> None:
-        """Queue a note, or drop it if too many wait."""
-        # Two counters with a thread each; the SDK would log each that it drops.
-        if self._taken - self._exporting.exported < self._most:
-            self._taken += 1
-            self._queue.on_end(Waiting(note))
+        """Queue a note; lose it if there is no room, which the SDK would log each time."""
+        if self._taken - self._exporting.exported >= self._most:
+            self._lost += 1
             return
-        if not self._dropped:
-            log.warning("spans are dropped: more requests are sampled than can be exported")
-        self._dropped += 1
+        self._taken += 1
+        self._queue.on_end(Waiting(note))
 
     async def close(self) -> None:
         """Export what waits; after FLUSH_SECONDS, leave it."""
@@ -101,9 +114,9 @@ class Own:
         threading.Thread(target=end, name="last spans", daemon=True).start()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ended.wait(), FLUSH_SECONDS)
-        lost = self._taken - self._exporting.exported
-        if self._dropped or lost:
-            log.warning("spans were not exported", requests=self._dropped + lost)
+        lost = self._lost + self._taken - self._exporting.exported
+        if lost:
+            log.warning("spans were recorded and not exported", notes=lost)
 
 
 class Around:
@@ -115,6 +128,10 @@ class Around:
         self.sampler = tracer.sampler
         self.source = Source(tracer.resource, SCOPE, tracer.id_generator)
         self._processor = tracer.span_processor
+
+    def is_full(self) -> bool:
+        """No: the application's processors decide."""
+        return False
 
     def put(self, note: Note) -> None:
         """Make spans at once: what the application does with them is not known here."""
@@ -129,9 +146,7 @@ def destination() -> Destination:
     """What the application around has, else our own as the environment says. StartupError."""
     provider = trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider):
-        # The standard's own default would follow every request.
-        sampler = None if OTEL_TRACES_SAMPLER in os.environ else ParentOrAtMost(Allowance(RATE))
-        return Own([_exporter(name) for name in _exporter_names()], sampler)
+        return Own([_exporter(name) for name in _exporter_names()], _sampler())
     tracer = provider.get_tracer(SCOPE.name, SCOPE.version)
     if not isinstance(tracer, Tracer):
         msg = (
@@ -140,6 +155,22 @@ def destination() -> Destination:
         )
         raise StartupError(msg)
     return Around(tracer)
+
+
+def _sampler() -> Sampler | None:
+    """Who decides; None for what the SDK makes of the variables. StartupError."""
+    name = os.environ.get(OTEL_TRACES_SAMPLER)
+    if not name:
+        # The standard's own default would follow every request.
+        return ParentOr(AtMost(RATE))
+    if name.lower() != "parentbased_traceidratio":
+        return None
+    told = os.environ.get(OTEL_TRACES_SAMPLER_ARG, "1")
+    try:
+        return ParentOr(Ratio(float(told)))
+    except ValueError:
+        msg = f"{OTEL_TRACES_SAMPLER_ARG}: expected a number from 0 to 1, not {told!r}"
+        raise StartupError(msg) from None
 
 
 class _HashedOnce(Resource):

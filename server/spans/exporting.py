@@ -18,8 +18,9 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from server.spans.tree import Note, Source
 
-SHARE: Final = 0.1
-"""Of one core, at most this is used for making spans and sending them."""
+SHARE: Final = 0.05
+"""Of one core, at most this is used for making spans and sending them: some 400 requests a
+second."""
 
 PORTION: Final = 32
 """Notes that are made into spans in one go."""

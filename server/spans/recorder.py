@@ -38,6 +38,7 @@ class Recorder:
     _ids: IdGenerator
     _rule: Rule
     _is_inner: bool
+    _obeys: bool
 
     def __init__(self) -> None:
         self._batches: dict[_Key, BatchNote] = {}
@@ -48,16 +49,22 @@ class Recorder:
         self._ids = destination.source.ids
         self._rule = rule_of(destination.sampler, self._ids)
         self._is_inner = destination.is_inner
+        self._obeys = self._rule.obeys and not self._is_inner
 
     def begin(self, exchange: Exchange) -> RequestNote | None:
         """A note of this request, if it is to be followed."""
-        parent = self._parent(exchange.headers)
+        if self._destination.is_full():
+            return None
+        told = traceparent.of(exchange.headers)
+        if told is not None and self._obeys and not told.is_sampled:
+            return None
+        parent = self._parent(told, exchange.headers)
         now = time.perf_counter()
         sampled = self._rule.sample(parent, now, exchange.method)
         if sampled is None:
             return None
         number = self._ids.generate_span_id()
-        exchange.stages = Stages(now)
+        exchange.stages = Stages(now, f"{sampled.trace_id:032x}")
         return RequestNote(
             SpanContext(sampled.trace_id, number, False, SAMPLED, sampled.state),
             parent,
@@ -88,20 +95,20 @@ class Recorder:
         """Let all that was noted go out."""
         await self._destination.close()
 
-    def _parent(self, headers: Mapping[str, str]) -> SpanContext | None:
+    def _parent(
+        self, told: traceparent.Traceparent | None, headers: Mapping[str, str]
+    ) -> SpanContext | None:
         if self._is_inner:
             current = get_current_span().get_span_context()
             if current.is_valid:
                 return current
-        told = headers.get(traceparent.NAME)
-        found = None if told is None else traceparent.read(told)
-        if found is None:
+        if told is None:
             return None
         return SpanContext(
-            int(found.trace_id, 16),
-            int(found.span_id, 16),
+            int(told.trace_id, 16),
+            int(told.span_id, 16),
             is_remote=True,
-            trace_flags=TraceFlags(found.flags),
+            trace_flags=TraceFlags(told.flags),
             trace_state=_state(headers) if TRACESTATE in headers else None,
         )
 

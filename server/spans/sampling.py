@@ -1,4 +1,4 @@
-"""Which requests are sampled: the caller decides, else so many a second, or any sampler. Pure.
+"""Which requests are sampled: as their callers say, else so many a second, or any sampler. Pure.
 
 To follow every request would cost more than to answer it, at twenty thousand a second; to follow
 one in so many, as is usual, shows nothing of a server that is asked twice. So a number a second is
@@ -11,7 +11,13 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import (
+    Decision,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -27,7 +33,14 @@ RATE: Final = 100.0
 NOTHING: Final[Mapping[str, Any]] = {}
 
 
-class Allowance:
+class Root(Protocol):
+    """Decides where no caller does."""
+
+    def draw(self, ids: IdGenerator, now: float) -> int:
+        """The id of a new trace, or 0 if the request that comes `now` is not sampled."""
+
+
+class AtMost(Sampler):
     """At most `rate` a second, and as many as that at once after a rest."""
 
     def __init__(self, rate: float) -> None:
@@ -43,12 +56,9 @@ class Allowance:
         self._due = max(self._due, now - 1.0) + self._interval
         return True
 
-
-class AtMost(Sampler):
-    """An allowance as a sampler of OpenTelemetry, for traces that begin here."""
-
-    def __init__(self, allowance: Allowance) -> None:
-        self.allowance: Final = allowance
+    def draw(self, ids: IdGenerator, now: float) -> int:
+        """The id of a new trace, if there is one left."""
+        return ids.generate_trace_id() if self.take(now) else 0
 
     def should_sample(  # noqa: PLR0917 - the SDK's signature
         self,
@@ -60,21 +70,30 @@ class AtMost(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        """Sample it if there is one left."""
-        taken = self.allowance.take(time.monotonic())
+        """The same for the SDK."""
+        taken = self.take(time.perf_counter())
         return SamplingResult(Decision.RECORD_AND_SAMPLE if taken else Decision.DROP, attributes)
 
     def get_description(self) -> str:
-        """What spans and logs call it."""
-        return f"AtMost{{{self.allowance.rate:g}/s}}"
+        """What the SDK calls it."""
+        return f"AtMost{{{self.rate:g}/s}}"
 
 
-class ParentOrAtMost(ParentBased):
-    """The sampler of this server: as the parent says, and at most so many without one."""
+class Ratio(TraceIdRatioBased):
+    """The SDK's, without what it makes for each decision."""
 
-    def __init__(self, allowance: Allowance) -> None:
-        super().__init__(AtMost(allowance))
-        self.allowance: Final = allowance
+    def draw(self, ids: IdGenerator, now: float) -> int:
+        """The id of a new trace, if it is one of the sampled."""
+        drawn = ids.generate_trace_id()
+        return drawn if drawn & self.TRACE_ID_LIMIT < self.bound else 0
+
+
+class ParentOr(ParentBased):
+    """As the caller says, else as a root that can be asked at little cost."""
+
+    def __init__(self, root: AtMost | Ratio) -> None:
+        super().__init__(root)
+        self.root: Final = root
 
 
 class Sampled(NamedTuple):
@@ -86,23 +105,31 @@ class Sampled(NamedTuple):
 
 
 class Rule(Protocol):
-    """Decides for one request after the other."""
+    """Decides for one request after the other.
+
+    `obeys` says that it never samples a request whose caller says that it is not sampled.
+    """
+
+    obeys: bool
 
     def sample(self, parent: SpanContext | None, now: float, method: str) -> Sampled | None:
-        """Whether to follow a request that comes `now` (loop time) with this parent."""
+        """Whether to follow a request that comes `now` (perf_counter) with this parent."""
 
 
-class ByAllowance:
-    """What `ParentOrAtMost` decides, at a fifth of the cost."""
+class ByRoot:
+    """What `ParentOr` decides, at a fifth of the cost."""
 
-    def __init__(self, allowance: Allowance, ids: IdGenerator) -> None:
-        self._allowance = allowance
+    obeys = True
+
+    def __init__(self, root: Root, ids: IdGenerator) -> None:
+        self._root = root
         self._ids = ids
 
     def sample(self, parent: SpanContext | None, now: float, method: str) -> Sampled | None:
-        """As the parent says, and at most so many without one."""
+        """As the parent says, else as the root does."""
         if parent is None:
-            return Sampled(self._ids.generate_trace_id()) if self._allowance.take(now) else None
+            drawn = self._root.draw(self._ids, now)
+            return Sampled(drawn) if drawn else None
         sampled = parent.trace_flags.sampled
         return Sampled(parent.trace_id, parent.trace_state) if sampled else None
 
@@ -110,13 +137,15 @@ class ByAllowance:
 class BySampler:
     """Any other sampler."""
 
+    obeys = False
+
     def __init__(self, sampler: Sampler, ids: IdGenerator) -> None:
         self._sampler = sampler
         self._ids = ids
 
     def sample(self, parent: SpanContext | None, now: float, method: str) -> Sampled | None:
         """As the sampler says."""
-        context, trace_id = None, 0
+        context = None
         if parent is None:
             trace_id = self._ids.generate_trace_id()
         else:
@@ -130,6 +159,4 @@ class BySampler:
 
 def rule_of(sampler: Sampler, ids: IdGenerator) -> Rule:
     """The cheapest that decides as this sampler does."""
-    if isinstance(sampler, ParentOrAtMost):
-        return ByAllowance(sampler.allowance, ids)
-    return BySampler(sampler, ids)
+    return ByRoot(sampler.root, ids) if isinstance(sampler, ParentOr) else BySampler(sampler, ids)

@@ -45,12 +45,13 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class Doubler:
-    """A model: y = 2 x, float32 [-1, 1]; keeps what it was run on."""
+    """A model: y = 2 x, float32 [-1, 1]; keeps what it was run on, and `fails` if it is to."""
 
     platform = "doubler"
 
     def __init__(self) -> None:
         self.seen: list[list[float]] = []
+        self.fails = False
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -59,6 +60,9 @@ class Doubler:
 
     def run(self, signature: str, inputs: Tensors) -> Tensors:
         self.seen.append(inputs["x"][:, 0].tolist())
+        if self.fails:
+            msg = "broken"
+            raise RuntimeError(msg)
         return {"y": np.multiply(inputs["x"], np.float32(2))}
 
 
@@ -93,6 +97,7 @@ async def served_by_hand(
     max_queue_size: int = 16,
     max_body_size: int = 1000,
     access: Access | None = None,
+    front_of: Callable[..., Front] = Front,
 ) -> AsyncIterator[ByHand]:
     """Serve a `Doubler` named `doubler` on a free port."""
     model = Doubler()
@@ -107,7 +112,7 @@ async def served_by_hand(
     serving = Serving(repository, upkeep, "info")
     codec = ThreadExecutor(name="codec")
     access = access or Access()
-    front = Front(repository, metrics, serving, access, codec, max_body_size=max_body_size)
+    front = front_of(repository, metrics, serving, access, codec, max_body_size=max_body_size)
     codec.attach(asyncio.get_running_loop())
     batcher: Batcher[Tensors, Tensors] = Batcher(
         Runner(model),
