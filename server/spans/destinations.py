@@ -21,13 +21,14 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_BSP_MAX_QUEUE_SIZE,
     OTEL_EXPORTER_OTLP_PROTOCOL,
     OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
+    OTEL_SDK_DISABLED,
     OTEL_TRACES_SAMPLER,
     OTEL_TRACES_SAMPLER_ARG,
 )
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import Tracer, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from server.errors import StartupError
@@ -135,8 +136,12 @@ class Around:
 
     def put(self, note: Note) -> None:
         """Make spans at once: what the application does with them is not known here."""
-        for span in note.spans(self.source):
-            self._processor.on_end(span)
+        try:
+            for span in note.spans(self.source):
+                self._processor.on_end(span)
+        except Exception:
+            # Whoever observes a request must not be its end.
+            log.exception("a span processor of the application failed")
 
     async def close(self) -> None:
         """Nothing: the application ends what is its own."""
@@ -144,6 +149,8 @@ class Around:
 
 def destination() -> Destination:
     """What the application around has, else our own as the environment says. StartupError."""
+    if os.environ.get(OTEL_SDK_DISABLED, "").strip().lower() == "true":
+        return Own((), ALWAYS_OFF)
     provider = trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider):
         return Own([_exporter(name) for name in _exporter_names()], _sampler())

@@ -82,6 +82,8 @@ class Recorder:
         if stages.is_probe:
             return
         stages.ended = time.perf_counter()
+        # As the front has quoted it.
+        note.target = exchange.target
         note.status = GONE if answer is None else answer.status
         note.request_id = request_id(exchange.headers)
         if stages.model is not None:

@@ -178,7 +178,7 @@ class RequestNote:
         stages = self.stages
         if stages.decoded:
             yield "read", *self._times(stages.began, stages.decoded)
-        if stages.ran:
+        if stages.receipts:
             # A request that was cut up waits until its first part runs, and runs until its last.
             taken = min(receipt.taken for receipt in stages.receipts)
             waited = max(receipt.taken - receipt.queue_time for receipt in stages.receipts)
@@ -192,14 +192,15 @@ class RequestNote:
 
     def _as_http(self) -> tuple[str, dict[str, Any], Status]:
         known = self.method in _METHODS
-        path = self.target.partition("?")[0]
+        # Where a request was refused, what is no ASCII has not been quoted yet.
+        path = _ascii(self.target.partition("?")[0])
         attributes: dict[str, Any] = {
             "http.request.method": self.method if known else "_OTHER",
             "url.path": path,
             "url.scheme": "http",
         }
         if not known:
-            attributes["http.request.method_original"] = self.method
+            attributes["http.request.method_original"] = _ascii(self.method)
         name = self.method if known else "HTTP"
         if self.stages.model is not None:
             # Of paths that lead to a model there are few; of others, as many as clients make up.
@@ -237,6 +238,10 @@ class RequestNote:
         if self.status == GONE:
             attributes["batcher.client_gone"] = True
         return attributes
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()
 
 
 Note = BatchNote | RequestNote

@@ -11,6 +11,7 @@ import grpc
 import numpy as np
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 from structlog.testing import capture_logs
 from tensorflow_serving.apis import prediction_service_pb2_grpc
@@ -295,9 +296,19 @@ def test_an_odd_method_is_told_apart(spanned: Served, collected: Collected) -> N
     assert attributes["http.request.method_original"] == "BREW"
 
 
-def by_hand(act: Callable[[ByHand, aiohttp.ClientSession], Any], **options: Any) -> list[Any]:
+def test_what_is_no_ascii_is_quoted(spanned: Served, collected: Collected) -> None:
+    spanned.ask("POST", "/v1/models/h\u00e9\udc80:predict")
+    (root,) = collected.take()
+    assert told(root)["url.path"] == "/v1/models/h%C3%A9%ED%B2%80:predict"
+
+
+def by_hand(
+    act: Callable[[ByHand, aiohttp.ClientSession], Any],
+    collected: Collected | None = None,
+    **options: Any,
+) -> list[Any]:
     """The spans of what is done to a server whose model answers by hand."""
-    collected = Collected()
+    collected = collected or Collected()
 
     async def main() -> None:
         async with (
@@ -308,6 +319,25 @@ def by_hand(act: Callable[[ByHand, aiohttp.ClientSession], Any], **options: Any)
 
     asyncio.run(main())
     return collected.take()
+
+
+def test_a_processor_that_fails_changes_no_answer() -> None:
+    class Failing(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            msg = "broken"
+            raise RuntimeError(msg)
+
+    async def act(server: ByHand, session: aiohttp.ClientSession) -> None:
+        asking = asyncio.create_task(session.post(PREDICT, data=body(1)))
+        await until(lambda: server.executor.handed_over == 1)
+        server.run_next()
+        assert (await asking).status == 200
+
+    collected = Collected()
+    collected.provider.add_span_processor(Failing())
+    with capture_logs() as entries:
+        by_hand(act, collected)
+    assert {entry["event"] for entry in entries} == {"a span processor of the application failed"}
 
 
 def test_requests_of_one_batch_share_its_span() -> None:

@@ -221,6 +221,7 @@ def test_variables_that_mean_nothing_are_told_in_one_line(
     [
         ({}, "ParentBased{root:AtMost{100/s}"),
         ({"OTEL_TRACES_SAMPLER": "always_off"}, "AlwaysOffSampler"),
+        ({"OTEL_SDK_DISABLED": "true"}, "AlwaysOffSampler"),
         (
             {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"},
             "ParentBased{root:TraceIdRatioBased{0.5}",
