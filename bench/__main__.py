@@ -13,6 +13,7 @@ COMMANDS: Final = (
         "livez",
         "load",
         "many",
+        "otel",
         "pieces",
         "rates",
         "settings",

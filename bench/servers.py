@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import click
@@ -94,17 +94,23 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(name: str, arguments: Sequence[str], limit: float = START_LIMIT) -> Iterator[Server]:
+def running(
+    name: str,
+    arguments: Sequence[str],
+    limit: float = START_LIMIT,
+    *,
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
     """Run `python -m ...`, from when it is ready until the block is left. ClickException.
 
-    It has `limit` seconds to get ready.
+    It has `limit` seconds to get ready; `variables` are of its environment besides.
     """
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
             cwd=ROOT,
             # Into a file, a print would otherwise stay in a buffer, and the URL with it.
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(variables or {})},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -3,7 +3,7 @@
 import contextlib
 import pathlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import click
@@ -83,9 +83,9 @@ def command(
             begins = number % len(each)
             for name, server in each[begins:] + each[:begins]:
                 with server.thawed():
-                    turns[name].append(_measure(server, FORMS[form](path), model, clients, seconds))
+                    turns[name].append(measure(server, FORMS[form](path), model, clients, seconds))
                 progress.advance(bar)
-    _show(f"{model} {form}, {clients} clients", turns)
+    show(f"{model} {form}, {clients} clients", turns)
     if json_file is not None:
         asked: dict[str, Any] = {"model": model, "form": form, "clients": clients}
         asked |= {"rounds": rounds, "seconds": seconds}
@@ -103,12 +103,21 @@ def _frozen(model: str, cache: pathlib.Path, more: str) -> Iterator[Server]:
         yield server
 
 
-def _measure(server: Server, form: Form, model: str, clients: int, seconds: int) -> Turn:
+def measure(
+    server: Server,
+    form: Form,
+    model: str,
+    clients: int,
+    seconds: int,
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> Turn:
+    """One turn of a server that is not frozen; `headers` go with each request besides."""
     sent = form.write(row_of(model))
-    url = server.url(form.path)
+    url, sent_headers = server.url(form.path), {**sent.headers, **(headers or {})}
 
     def load(lasting: int) -> Figures:
-        return run_wrk(url, sent.body, connections=clients, seconds=lasting, headers=sent.headers)
+        return run_wrk(url, sent.body, connections=clients, seconds=lasting, headers=sent_headers)
 
     load(WARMUP)
     (rows, batches), cpu = server.batches(), server.cpu()
@@ -119,7 +128,8 @@ def _measure(server: Server, form: Form, model: str, clients: int, seconds: int)
     return Turn(figures.rate, figures.p50, figures.p99, size, cpu / max(1, figures.requests) * 1000)
 
 
-def _show(title: str, turns: dict[str, list[Turn]]) -> None:
+def show(title: str, turns: Mapping[str, Sequence[Turn]]) -> None:
+    """A table of all turns, each beside the first server's of its round."""
     first = next(iter(turns.values()))
     rows = []
     for name, of in turns.items():

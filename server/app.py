@@ -1,13 +1,14 @@
 """Puts the parts together: models, batchers, metrics, the door and the front. Event loop."""
 
 import asyncio
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from batcher import Executor, ThreadExecutor
 from server.access import Access
 from server.config import Config
+from server.errors import StartupError
 from server.front import Front
 from server.live.feed import Feed, Taken
 from server.live.snapshot import snapshot
@@ -20,6 +21,9 @@ from server.residents import Residents
 from server.serving import Phase, Serving
 from server.threads import ModelThreads
 from server.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from server.spans.spans import Spans
 
 
 class Application:
@@ -54,7 +58,8 @@ class Application:
         self._serving = Serving(repository, self._upkeep, config.log_level)
         self._stream = Stream(feed, self._describe)
         self._repository = repository
-        self.front: Final = Front(
+        self._spans = _spans() if config.otel else None
+        self.front: Final = (Front if self._spans is None else self._spans.front)(
             repository,
             metrics,
             self._serving,
@@ -74,6 +79,8 @@ class Application:
 
     def open(self) -> None:
         """Begin to take requests, the first of which are told that models are loading."""
+        if self._spans is not None:
+            self._spans.open()
         self._codec.attach(asyncio.get_running_loop())
 
     async def start(self) -> None:
@@ -114,6 +121,11 @@ class Application:
         await self._upkeep.drain()
         self._threads.end()
 
+    async def flush(self) -> None:
+        """Let the spans of the last answers go out, for a bounded time."""
+        if self._spans is not None:
+            await self._spans.close()
+
     def close(self) -> None:
         """End the codec thread, which the last answers still needed."""
         self._codec.detach()
@@ -122,6 +134,19 @@ class Application:
         """What an event of the live page says."""
         told = {"server": self._serving.version, "phase": self._serving.phase.value}
         return told | snapshot(survey(self._repository), taken)
+
+
+def _spans() -> "Spans":
+    """What requests leave spans by. StartupError."""
+    try:
+        # Only who wants spans needs to have it installed.
+        from server.spans.spans import Spans  # noqa: PLC0415 - see above
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "opentelemetry":
+            raise
+        msg = "OpenTelemetry is not installed: pip install 'batcher[otel]'"
+        raise StartupError(msg) from error
+    return Spans()
 
 
 def _let_floats_overflow(_: None) -> None:

@@ -155,6 +155,10 @@ class Config:
         Where Prometheus finds the metrics besides `/metrics`, there under TensorFlow Serving's
         names as well as our own. By default it is TensorFlow Serving's path, so that its scrape
         configurations work as they are; "": nowhere.
+    otel
+        Whether requests leave spans for OpenTelemetry, which its own variables (OTEL_...) configure
+        all else of; it needs `batcher[otel]`. Off by default. An application that has a tracer
+        provider when this server is made gets the spans.
     cors
         Whether pages of other origins may use the protocols from a browser. Off by default; switch
         it on for such a page. Pages of other origins never administer the server.
@@ -198,6 +202,7 @@ class Config:
     drain_timeout: float = 30.0
     log_level: str = "info"
     metrics_path: str = TENSORFLOW_SERVING_METRICS
+    otel: bool = False
     cors: bool = False
     tokens: tuple[Token, ...] = ()
     admin_tokens: tuple[Token, ...] = ()

@@ -2,6 +2,10 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.inference import Stages  # Only who infers knows them.
 
 JSON = "application/json"
 
@@ -14,7 +18,8 @@ class Exchange:
     the method. `headers` look names up without regard to case; for gRPC they are the metadata.
     `body` is whole, and compressed as `encoding` says, which is "" if it is not. `timeout` is how
     many seconds the transport itself leaves for the answer, None for any. `is_web` says that a
-    browser may have sent it, for somebody else's page; browsers do not speak gRPC.
+    browser may have sent it, for somebody else's page; browsers do not speak gRPC. `stages` is
+    where the front notes when the request reached which, None if nobody wants to know.
     """
 
     method: str
@@ -24,6 +29,7 @@ class Exchange:
     encoding: str = ""
     timeout: float | None = None
     is_web: bool = True
+    stages: "Stages | None" = None
 
 
 @dataclass(slots=True)

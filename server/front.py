@@ -29,7 +29,7 @@ from server.errors import (
     UnsupportedEncoding,
 )
 from server.exchange import Answer, Exchange
-from server.inference import InferenceRequest
+from server.inference import InferenceRequest, InferenceResponse, ServedModel
 from server.live.feed import Feed, Times
 from server.live.stream import Stream
 from server.metrics import Metrics
@@ -38,6 +38,7 @@ from server.protocols import PROTOCOLS
 from server.protocols.protocol import Call, Infer, Protocol
 from server.repository import Repository
 from server.serving import Phase, Serving
+from server.traceparent import trace_id
 from server.tracing import Tracer
 from server.wishes import NOTHING, Wishes, request_id
 
@@ -169,6 +170,7 @@ class Front:
                 "a request met a defect of this server",
                 target=exchange.target,
                 request_id=request_id(exchange.headers),
+                trace_id=trace_id(exchange),
             )
             answer = protocol.error(Internal("internal error; the server's log has the details"))
         told = request_id(exchange.headers) if entrance is None else entrance.request_id
@@ -207,11 +209,15 @@ class Front:
         else:
             request, endpoint = await self._decode_large(protocol, operation, exchange)
         decoded = time.perf_counter()
+        if exchange.stages is not None:
+            exchange.stages.read(request, decoded)
         if wishes is not NOTHING or request.timeout is not None:
             wishes.apply(request, decoded - began)
         try:
             response = await endpoint.infer(request)
             run = time.perf_counter()
+            if exchange.stages is not None:
+                exchange.stages.run(response, run)
             if protocol.printed_size(request, response) <= MANY:
                 answer = protocol.encode(request, response)
             else:
@@ -225,11 +231,8 @@ class Front:
         endpoint.statistics.count_answered(
             protocol.name, response.rows, queue_time, read, run_time, write, began, ended
         )
-        if self._serving.tracing:
-            self._tracer.trace(request.model, exchange, response, read=read, write=write)
-        if self._feed.watched:
-            times = Times(read, queue_time, run_time, write)
-            self._feed.answered(request.model.name, request.model.version, times)
+        if self._serving.tracing or self._feed.watched:
+            self._tell(request.model, exchange, response, read, write)
         timing = (
             f"queue;dur={queue_time * 1000:.3f}, run;dur={run_time * 1000:.3f},"
             f" batch;desc={response.receipts[0].batch_size}"
@@ -239,6 +242,21 @@ class Front:
         else:
             answer.headers["Server-Timing"] = timing
         return answer
+
+    def _tell(
+        self,
+        model: ServedModel,
+        exchange: Exchange,
+        response: InferenceResponse,
+        read: float,
+        write: float,
+    ) -> None:
+        """A request was answered: for the log, and for those who look."""
+        if self._serving.tracing:
+            self._tracer.trace(model, exchange, response, read=read, write=write)
+        if self._feed.watched:
+            times = Times(read, response.queue_time, response.run_time, write)
+            self._feed.answered(model.name, model.version, times)
 
     async def _decode_large(
         self, protocol: Protocol, operation: Infer, exchange: Exchange
@@ -290,6 +308,7 @@ class Front:
                 "inference failed",
                 model=model,
                 request_id=request_id(exchange.headers),
+                trace_id=trace_id(exchange),
                 exc_info=error,
             )
         elif isinstance(error, Unavailable):

@@ -93,3 +93,35 @@ class InferenceResponse:
     queue_time: float = 0.0
     run_time: float = 0.0
     receipts: Sequence["Receipt"] = ()
+
+
+@dataclass(slots=True)
+class Stages:
+    """How far one request has come, and when: seconds of `time.perf_counter`, 0 if not yet.
+
+    `began` is when the front got it, `decoded` when its body was read, `ran` when its outputs were
+    there, `ended` when its answer was. None of its tensors are kept. `trace_id` is the trace that
+    it belongs to, 32 hexadecimal digits. `is_probe` says that it only asked for the server's
+    health.
+    """
+
+    began: float
+    trace_id: str
+    decoded: float = 0.0
+    ran: float = 0.0
+    ended: float = 0.0
+    model: ServedModel | None = None
+    signature: str = ""
+    rows: int = 0
+    receipts: Sequence["Receipt"] = ()
+    is_probe: bool = False
+
+    def read(self, request: InferenceRequest, now: float) -> None:
+        """Its body was read."""
+        self.decoded = now
+        self.model, self.signature = request.model, request.signature.name
+
+    def run(self, response: InferenceResponse, now: float) -> None:
+        """Its outputs are there."""
+        self.ran = now
+        self.rows, self.receipts = response.rows, response.receipts

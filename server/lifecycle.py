@@ -62,6 +62,7 @@ async def serve(
     finally:
         left = max(closing - asyncio.get_running_loop().time(), LEAST_TO_CLOSE)
         await asyncio.gather(*[listener.close(left) for listener, _ in listeners])
+        await application.flush()
         application.close()
     log.info("stopped")
 

@@ -18,7 +18,8 @@ ALLOWED: dict[str, str] = {
     "batcher.*": "batcher.*",
     # What every room may know.
     "server.errors": "",
-    "server.exchange": "",
+    "server.exchange": "server.inference",
+    "server.traceparent": "server.exchange",
     "server.compression": "server.errors",
     "server.tokens": "",
     "server.versions": "",
@@ -148,8 +149,18 @@ ALLOWED: dict[str, str] = {
     "server.front": (
         "batcher server.access server.compression server.endpoint server.errors server.exchange"
         " server.inference server.live.feed server.live.stream server.metrics server.pages"
-        " server.protocols server.protocols.protocol"
-        " server.repository server.serving server.tracing server.wishes structlog"
+        " server.protocols server.protocols.protocol server.repository server.serving"
+        " server.traceparent server.tracing server.wishes structlog"
+    ),
+    "server.spans": "",
+    "server.spans.spans": "server.front server.spans.*",
+    "server.spans.front": (
+        "server.errors server.exchange server.front server.protocols server.protocols.protocol"
+        " server.spans.*"
+    ),
+    "server.spans.*": (
+        "batcher multidict opentelemetry server.errors server.exchange server.inference"
+        " server.spans.* server.traceparent server.wishes structlog"
     ),
     "server.adapters": "",
     "server.adapters.*": (
@@ -161,9 +172,10 @@ ALLOWED: dict[str, str] = {
         " server.protocols.over_grpc"
     ),
     "server.app": (
-        "batcher numpy server.access server.config server.front server.live.feed"
+        "batcher numpy server.access server.config server.errors server.front server.live.feed"
         " server.live.snapshot server.live.stream server.live.survey server.loading server.metrics"
-        " server.repository server.residents server.serving server.threads server.upkeep"
+        " server.repository server.residents server.serving server.spans.* server.threads"
+        " server.upkeep"
     ),
     "server.lifecycle": (
         "server.adapters.* server.app server.config server.errors server.front structlog"
@@ -398,6 +410,7 @@ def test_frameworks_live_in_one_room_each() -> None:
         "server.metrics",
         "server.tfserving_metrics",
     }
+    assert {m.rpartition(".")[0] for m in importers_of("opentelemetry")} == {"server.spans"}
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def create_app(config: Config | None = None) -> web.Application:
         await application.start()
         yield
         await application.drain()
+        await application.flush()
         application.close()
 
     async def handle(request: web.Request) -> web.StreamResponse:

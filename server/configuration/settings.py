@@ -106,6 +106,9 @@ SERVER: Final = (
         "Where Prometheus finds the metrics besides /metrics, with TensorFlow Serving's names.",
         "/PATH",
     ),
+    Setting(
+        "otel", FLAG, "false", "Leave spans for OpenTelemetry, as OTEL_... variables say.", _FLAG
+    ),
     Setting("cors", FLAG, "false", "Let pages of other origins use the models.", _FLAG),
     Setting(
         "tokens",

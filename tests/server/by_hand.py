@@ -49,12 +49,13 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class Doubler:
-    """A model: y = 2 x, float32 [-1, 1]; keeps what it was run on."""
+    """A model: y = 2 x, float32 [-1, 1]; keeps what it was run on, and `fails` if it is to."""
 
     platform = "doubler"
 
     def __init__(self) -> None:
         self.seen: list[list[float]] = []
+        self.fails = False
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -63,6 +64,9 @@ class Doubler:
 
     def run(self, signature: str, inputs: Tensors) -> Tensors:
         self.seen.append(inputs["x"][:, 0].tolist())
+        if self.fails:
+            msg = "broken"
+            raise RuntimeError(msg)
         return {"y": np.multiply(inputs["x"], np.float32(2))}
 
 
@@ -97,6 +101,7 @@ async def served_by_hand(
     max_queue_size: int = 16,
     max_body_size: int = 1000,
     access: Access | None = None,
+    front_of: Callable[..., Front] = Front,
 ) -> AsyncIterator[ByHand]:
     """Serve a `Doubler` named `doubler` on a free port."""
     model = Doubler()
@@ -112,7 +117,7 @@ async def served_by_hand(
     codec = ThreadExecutor(name="codec")
     access = access or Access()
     stream = Stream(feed, lambda taken: snapshot(survey(repository), taken))
-    front = Front(
+    front = front_of(
         repository,
         metrics,
         serving,
