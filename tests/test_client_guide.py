@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,10 +29,9 @@ ZERO = re.compile(r"ZERO = (\[.*?^\])", re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def address(digits_server: ServerProcess) -> str:
     """Host and port of a server of the bundled model."""
-    with ServerProcess() as server:
-        yield server.url.removeprefix("http://")
+    return digits_server.url.removeprefix("http://")
 
 
 def test_it_is_short() -> None:

@@ -30,13 +30,12 @@ def test_each_command_is_in_the_overview() -> None:
         assert re.search(rf"batcher-server \[?{command}\b", overview), command
 
 
-def test_the_examples_of_load_run() -> None:
+def test_the_examples_of_load_run(digits_server: ServerProcess) -> None:
     assert len(EXAMPLES) == 3
-    with ServerProcess("--drain-delay", "0", "--log-level", "error") as server:
-        for arguments in EXAMPLES:
-            code, output, errors = run_to_end(*arguments, server.url)
-            assert (code, errors) == (0, ""), arguments
-            assert "answered/s" in output
+    for arguments in EXAMPLES:
+        code, output, errors = run_to_end(*arguments, digits_server.url)
+        assert (code, errors) == (0, ""), arguments
+        assert "answered/s" in output
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -34,12 +34,11 @@ def test_it_is_short() -> None:
     assert len(TEXT.split()) < 900
 
 
-def test_the_curl_is_answered_as_printed() -> None:
+def test_the_curl_is_answered_as_printed(digits_server: ServerProcess) -> None:
     (command,) = [block for block in blocks("sh") if block.startswith("curl")]
     (printed,) = blocks("json")
-    with ServerProcess() as server:
-        asked = command.replace("http://127.0.0.1:8501", server.url)
-        answer = subprocess.run(asked, shell=True, capture_output=True, check=True, text=True)
+    asked = command.replace("http://127.0.0.1:8501", digits_server.url)
+    answer = subprocess.run(asked, shell=True, capture_output=True, check=True, text=True)
     got, expected = (json.loads(text)["predictions"][0] for text in (answer.stdout, printed))
     # Another machine's arithmetic may differ in the last bits.
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-6)

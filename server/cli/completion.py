@@ -19,7 +19,7 @@ from click.shell_completion import (
     split_arg_string,
 )
 
-from server.cli.console import EXAMPLES, PROGRAM
+from server.cli.console import EXAMPLES, HELP, PROGRAM
 
 IMPLIED: Final = "batcher-server.implied"
 """In the `meta` of a context: the subcommands that the line could still begin with."""
@@ -46,6 +46,7 @@ Complete = Callable[[click.Context, click.Parameter, str], list[Item]]
     It works once the shell has read it, and asks batcher-server itself: a newer version needs no
     newer script.
     """,
+    context_settings=HELP,
     epilog=EXAMPLES
     + """
   source <(batcher-server completion bash)     # in ~/.bashrc

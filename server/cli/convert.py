@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from server.cli.console import EXAMPLES
+from server.cli.console import EXAMPLES, HELP
 from server.config import ConfigError
 from server.configuration.kinds import whole
 from server.conversion.quantizations import INT8, NONE, QUANTIZATIONS
@@ -30,6 +30,7 @@ _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
     A quantized model is smaller and mostly faster. Its clients notice nothing: they send and get
     the same float32, whatever the file has inside.
     """,
+    context_settings=HELP,
     epilog=EXAMPLES
     + """
   batcher-server convert models/digits digits.tflite

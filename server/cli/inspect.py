@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from server.cli.console import EXAMPLES
+from server.cli.console import EXAMPLES, HELP
 from server.config import Config
 from server.folders import default_name
 from server.interrupts import leaving_at_once
@@ -29,6 +29,7 @@ _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
     PATH is what `serve` takes. The model is loaded and run, as the server would do before it is
     ready; nothing is served. Times are measured on this machine.
     """,
+    context_settings=HELP,
     epilog=EXAMPLES
     + """
   batcher-server inspect /models/half_plus_two

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from server.cli.console import EXAMPLES
+from server.cli.console import EXAMPLES, HELP
 from server.config import ConfigError
 from server.interrupts import leaving_at_once
 
@@ -30,6 +30,7 @@ MOST_CLIENTS = 16384
     Exit code 1 if any request failed otherwise than by being refused for load (429, 503), or if
     none was answered.
     """,
+    context_settings=HELP,
     epilog=EXAMPLES
     + """
   batcher-server load

@@ -2,7 +2,7 @@
 
 import click
 
-from server.cli.console import EXAMPLES
+from server.cli.console import EXAMPLES, HELP
 from server.config import ConfigError
 from server.tokens import make_token
 
@@ -14,6 +14,7 @@ from server.tokens import make_token
     of --tokens or --admin-tokens is written to standard output; it holds a hash of the token, and
     its NAME, by which the server's log calls whoever uses it.
     """,
+    context_settings=HELP,
     epilog=EXAMPLES
     + """
   batcher-server token ci >> tokens

@@ -7,7 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,8 @@ SHORT = ("--seconds", "0.3", "--warmup", "0")
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ServerProcess]:
-    with ServerProcess("--drain-delay", "0", "--log-level", "error") as server:
-        yield server
+def server(digits_server: ServerProcess) -> ServerProcess:
+    return digits_server
 
 
 def loaded(server: ServerProcess, *arguments: str) -> dict[str, Any]:

@@ -281,32 +281,33 @@ def test_a_token_may_come_from_the_environment(
         served.run(http.close(timeout=1.0))
 
 
-def test_a_real_one_reads_digits_from_pictures_and_standard_input(tmp_path: Path) -> None:
+def test_a_real_one_reads_digits_from_pictures_and_standard_input(
+    tmp_path: Path, digits_server: ServerProcess
+) -> None:
     scans, labels = held_out()
     for place in range(3):
         # Dark ink on white paper, ten pixels for one, as from a camera.
         paper = Image.fromarray((255 - scans[place] / 16 * 255).astype("uint8"))
         paper.resize((80, 80), Image.Resampling.NEAREST).save(tmp_path / f"{place}.png")
     np.save(tmp_path / "rows.npy", scans[:3])
-    with ServerProcess() as server:
-        command = [sys.executable, "-m", "server", "client", server.url.removeprefix("http://")]
-        pictures = [str(tmp_path / f"{place}.png") for place in range(3)]
-        seen = subprocess.run(
-            [*command, "digits", *pictures, "--pixels", "16:0", "--json"],
-            capture_output=True,
-            check=True,
-        )
-        answers = json.loads(seen.stdout)["answers"]
-        scores = [answer["outputs"]["probabilities"]["values"][0] for answer in answers]
-        assert np.argmax(scores, axis=1).tolist() == labels[:3].tolist()
-        typed = subprocess.run(
-            [*command, "digits", "-"],
-            input=(tmp_path / "rows.npy").read_bytes(),
-            capture_output=True,
-            check=True,
-        )
-        read_back = [line[3:] for line in lines(typed.stdout.decode())[1:]]
-        np.testing.assert_allclose(np.array(read_back, "float64"), scores, atol=0.01)
+    command = [sys.executable, "-m", "server", "client", digits_server.url.removeprefix("http://")]
+    pictures = [str(tmp_path / f"{place}.png") for place in range(3)]
+    seen = subprocess.run(
+        [*command, "digits", *pictures, "--pixels", "16:0", "--json"],
+        capture_output=True,
+        check=True,
+    )
+    answers = json.loads(seen.stdout)["answers"]
+    scores = [answer["outputs"]["probabilities"]["values"][0] for answer in answers]
+    assert np.argmax(scores, axis=1).tolist() == labels[:3].tolist()
+    typed = subprocess.run(
+        [*command, "digits", "-"],
+        input=(tmp_path / "rows.npy").read_bytes(),
+        capture_output=True,
+        check=True,
+    )
+    read_back = [line[3:] for line in lines(typed.stdout.decode())[1:]]
+    np.testing.assert_allclose(np.array(read_back, "float64"), scores, atol=0.01)
 
 
 def test_it_offers_the_protocols_of_the_client() -> None:

@@ -34,10 +34,11 @@ async def ask_all(url: str, scans: list[list[list[float]]]) -> list[list[float]]
     return answers
 
 
-def test_held_out_scans_are_read_right_and_answered_as_by_tensorflow_itself() -> None:
+def test_held_out_scans_are_read_right_and_answered_as_by_tensorflow_itself(
+    digits_server: ServerProcess,
+) -> None:
     scans, labels = held_out()
-    with ServerProcess() as server:
-        answers = np.array(asyncio.run(ask_all(server.url, scans.tolist())), np.float32)
+    answers = np.array(asyncio.run(ask_all(digits_server.url, scans.tolist())), np.float32)
     model = load(DIGITS / "1")
     direct = [
         model.run("serving_default", {"images": scan[None]})["probabilities"][0] for scan in scans
@@ -47,21 +48,21 @@ def test_held_out_scans_are_read_right_and_answered_as_by_tensorflow_itself() ->
     assert right >= 0.98
 
 
-def test_batches_form_under_concurrency() -> None:
+def test_batches_form_under_concurrency(digits_server: ServerProcess) -> None:
     scans, _ = held_out()
-    with ServerProcess() as server:
-        asyncio.run(ask_all(server.url, scans.tolist()))
-        metrics = asyncio.run(_scrape(server.url))
-    batches = float(metrics['batcher_batch_rows_count{model="digits",version="1"}'])
-    rows = float(metrics['batcher_batch_rows_sum{model="digits",version="1"}'])
-    assert rows == len(scans)
-    assert batches < rows
+    batches, rows = asyncio.run(_batches_and_rows(digits_server.url))
+    asyncio.run(ask_all(digits_server.url, scans.tolist()))
+    batches_after, rows_after = asyncio.run(_batches_and_rows(digits_server.url))
+    assert rows_after - rows == len(scans)
+    assert batches_after - batches < len(scans)
 
 
-async def _scrape(url: str) -> dict[str, str]:
+async def _batches_and_rows(url: str) -> tuple[float, float]:
     async with aiohttp.request("GET", f"{url}/metrics") as response:
         lines = (await response.text()).splitlines()
-    return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    seen = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    of = '{model="digits",version="1"}'
+    return float(seen[f"batcher_batch_rows_count{of}"]), float(seen[f"batcher_batch_rows_sum{of}"])
 
 
 def test_the_training_script_reaches_its_accuracy_again(tmp_path: Path) -> None:

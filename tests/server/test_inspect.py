@@ -121,21 +121,21 @@ def test_the_samples_answer_what_the_model_does(
     assert json.loads(answer.body) == {"predictions": [{"sum": [1.0, 1.0], "difference": [0, 0]}]}
 
 
-def test_pasted_into_a_shell_the_samples_are_answered(tmp_path: Path) -> None:
+def test_pasted_into_a_shell_the_samples_are_answered(
+    tmp_path: Path, digits_server: ServerProcess
+) -> None:
     inspection = inspect(DIGITS, 2)
-    with ServerProcess() as server:
-        target = Target("digits", port=int(server.url.rpartition(":")[2]))
-        for _, shown in samples_of(inspection, target):
-            if shown.language == "sh":
-                done = subprocess.run(
-                    ["bash", "-c", shown.text],
-                    cwd=tmp_path,
-                    env=os.environ
-                    | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-                    capture_output=True,
-                    check=True,
-                )
-                assert b"0.12409" in done.stdout, (shown.text, done)
+    target = Target("digits", port=int(digits_server.url.rpartition(":")[2]))
+    for _, shown in samples_of(inspection, target):
+        if shown.language == "sh":
+            done = subprocess.run(
+                ["bash", "-c", shown.text],
+                cwd=tmp_path,
+                env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+                capture_output=True,
+                check=True,
+            )
+            assert b"0.12409" in done.stdout, (shown.text, done)
 
 
 def test_large_rows_are_made_where_they_are_pasted(tmp_path: Path) -> None:
