@@ -60,19 +60,6 @@ def test_the_fastapi_app_runs() -> None:
     asyncio.run(main())
 
 
-def test_the_aiohttp_app_runs() -> None:
-    app = run_block("shout")["app"]
-
-    async def main() -> None:
-        async with TestClient(TestServer(app)) as client:
-            answers = await asyncio.gather(
-                *[client.post("/shout", data=f"number {n}") for n in range(20)]
-            )
-            assert [await a.text() for a in answers] == [f"NUMBER {n}" for n in range(20)]
-
-    asyncio.run(main())
-
-
 def test_the_mounted_app_serves_the_bundled_model() -> None:
     outer = run_block("create_app")["outer"]
     assert isinstance(outer, web.Application)
