@@ -105,6 +105,8 @@ class Stream:
             return
         self._feed.watched = False
         self._feed.take()
+        # Who comes back is to see that something was missed.
+        self._number += 1
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

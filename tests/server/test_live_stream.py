@@ -64,6 +64,19 @@ def test_nothing_runs_and_nothing_is_kept_while_nobody_looks() -> None:
     run(main())
 
 
+def test_who_comes_back_sees_that_events_were_missed_while_nobody_looked() -> None:
+    looked = Looked()
+
+    async def main() -> None:
+        async with aclosing(looked.look()) as events:
+            assert data(await anext(events))["number"] == 1
+        await asyncio.sleep(100 * TICK)
+        async with aclosing(looked.look()) as events:
+            assert data(await anext(events))["number"] == 3
+
+    run(main())
+
+
 def test_an_announced_stream_that_nobody_reads_has_no_viewer() -> None:
     looked = Looked()
 
