@@ -205,18 +205,20 @@ def test_everything_is_reached_and_told_without_a_mouse(visit: Visit, url: str) 
 
 
 MISSED = """() => {
-  const told = (accepted) => ({
-    now: {}, totals: { accepted }, sums: {}, stages: {}, left_out: null,
-    batches: [[accepted, 0.5, 1, 1, 1, "idle", 0]],
+  const told = (accepted, batches) => ({
+    now: {}, totals: { accepted }, sums: {}, stages: {}, left_out: null, batches,
   });
   const history = new History();
-  const add = (number, accepted) => history.add({ number, at: accepted + 0.6 }, told(accepted));
+  const add = (number, accepted, batches = [[accepted, 0.5, 1, 1, 1, "idle", 0]]) =>
+    history.add({ number, at: accepted + 0.6 }, told(accepted, batches));
   [[1, 10], [2, 11], [5, 14]].forEach(([number, accepted]) => add(number, accepted));
   const missed = history.unseen.map((span) => [...span]);
   add(6, 100);
   const after_a_minute = history.bars.length;
+  add(7, 200, []);
+  const after_an_idle_minute = history.bars.length;
   add(1, 3);
-  return { missed, after_a_minute, after_a_restart: history.bars.length };
+  return { missed, after_a_minute, after_an_idle_minute, after_a_restart: history.bars.length };
 }"""
 
 
@@ -224,5 +226,6 @@ def test_what_was_missed_is_known_and_what_is_old_is_forgotten(visit: Visit, url
     assert visit(url).evaluate(MISSED) == {
         "missed": [[11.6, 14.6]],
         "after_a_minute": 1,
+        "after_an_idle_minute": 0,
         "after_a_restart": 1,
     }

@@ -40,8 +40,10 @@ class History {
   }
 
   forget(before) {
-    const old = (list, time) => list.findIndex((each) => time(each) >= before);
-    const drop = (list, time) => list.splice(0, Math.max(0, old(list, time)));
+    const drop = (list, time) => {
+      const kept = list.findIndex((each) => time(each) >= before);
+      list.splice(0, kept < 0 ? list.length : kept);
+    };
     drop(this.ticks, (tick) => tick.at);
     drop(this.bars, (bar) => bar[0] + bar[1]);
     drop(this.blurs, (blur) => blur.end);
