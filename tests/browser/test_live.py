@@ -110,6 +110,35 @@ def test_a_page_that_is_not_seen_does_not_look(visit: Visit, url: str) -> None:
     until(one, "document.getElementById('status').title.includes('2 viewers')")
 
 
+NOTHING_SERVES = """() => {
+  const [version] = versions.values();
+  events.close();
+  tell({ server: "", viewers: 1, versions: [], errors: {}, left_out_versions: 0 });
+  return [version.digits.keeping, versions.size];
+}"""
+
+
+def test_nothing_is_sent_to_a_version_that_is_served_no_longer(visit: Visit, url: str) -> None:
+    page = visit(url)
+    goes(page)
+    page.locator(".keep").click()
+    until(page, "[...versions.values()][0].digits.keeping")
+    assert page.evaluate(NOTHING_SERVES) == [False, 0]
+    expect(page, ".version").to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("told", "wait"), [("3", 3000), ("0", 1000), ("Wed, 21 Oct 2026 07:28:00 GMT", 1000)]
+)
+def test_it_never_comes_back_at_once_whatever_a_proxy_says(
+    visit: Visit, url: str, told: str, wait: int
+) -> None:
+    refused = """(told) => events.refused(
+      new Response("{}", { status: 503, headers: { "Retry-After": told } }),
+    )"""
+    assert visit(url).evaluate(refused, told) == wait
+
+
 def test_a_token_is_asked_for_and_kept_for_the_tab(
     visit: Visit, complaints: list[str], tmp_path: Path
 ) -> None:
