@@ -241,6 +241,14 @@ def test_variables_that_mean_nothing_are_told_in_one_line(
     assert str(error.value).startswith([*variables][-1])
 
 
+def test_a_queue_that_is_shorter_than_a_portion_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
+    with pytest.raises(StartupError, match=r"OTEL_BSP_\.\.\. .* max_export_batch_size must be"):
+        destination()
+
+
 @pytest.mark.parametrize(
     ("variables", "described"),
     [
