@@ -23,6 +23,12 @@ class History {
     this.ticks = []; // {at, number, now, totals, sums, stages}
   }
 
+  copy() {
+    const { bars, blurs, unseen, ticks } = this;
+    const lists = { bars: [...bars], blurs: [...blurs], unseen: [...unseen], ticks: [...ticks] };
+    return Object.assign(new History(), lists);
+  }
+
   get last() {
     return this.ticks.at(-1);
   }
