@@ -232,7 +232,7 @@ class Front:
             protocol.name, response.rows, queue_time, read, run_time, write, began, ended
         )
         if self._serving.tracing or self._feed.watched:
-            self._tell(request.model, exchange, response, read, write)
+            self._tell(request.model, exchange, response, read, write, ended - began)
         timing = (
             f"queue;dur={queue_time * 1000:.3f}, run;dur={run_time * 1000:.3f},"
             f" batch;desc={response.receipts[0].batch_size}"
@@ -243,19 +243,20 @@ class Front:
             answer.headers["Server-Timing"] = timing
         return answer
 
-    def _tell(
+    def _tell(  # noqa: PLR0917 - called for each request: no names of arguments
         self,
         model: ServedModel,
         exchange: Exchange,
         response: InferenceResponse,
         read: float,
         write: float,
+        total: float,
     ) -> None:
         """A request was answered: for the log, and for those who look."""
         if self._serving.tracing:
             self._tracer.trace(model, exchange, response, read=read, write=write)
         if self._feed.watched:
-            times = Times(read, response.queue_time, response.run_time, write)
+            times = Times(read, response.queue_time, response.run_time, write, total)
             self._feed.answered(model.name, model.version, times)
 
     async def _decode_large(

@@ -10,6 +10,7 @@ All links are relative, so that they are right behind any prefix.
 """
 
 import functools
+import re
 import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -33,6 +34,9 @@ BURST: Final = "/live/burst"
 
 _HTML: Final[Mapping[str, str]] = {"/": "live/live.html", "/docs": "docs.html"}
 _REDIRECTS: Final[Mapping[str, str]] = {"/docs/": "../docs", "/live": "./", "/live/": "../"}
+
+# Longer than any version; Python refuses to read numbers of thousands of digits.
+_VERSION: Final = re.compile(r"[0-9]{1,99}")
 
 _FRESH: Final = {"Cache-Control": "no-cache"}
 
@@ -101,7 +105,7 @@ class Pages:
     async def _burst(self, exchange: Exchange) -> Answer:
         query = urllib.parse.parse_qs(exchange.target.partition("?")[2])
         model, version = query.get("model", [""])[0], query.get("version", [""])[0]
-        if not (version.isascii() and version.isdecimal()):
+        if not _VERSION.fullmatch(version):
             msg = f"a burst is for ?model=NAME&version=NUMBER, not for version {version[:64]!r}"
             raise InvalidArgument(msg)
         return Answer(200, orjson.dumps(await self._bursts.burst(model, int(version))))

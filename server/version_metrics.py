@@ -66,6 +66,8 @@ class VersionMetrics:
         self.run_times_by_request: Final = Histogram()
         """The same, as often as requests were in it."""
         self._serving: list[_Serving] = []
+        # Of the Batcher that ended last: its last answers may still be printed.
+        self._ended: VersionStatistics | None = None
         self._ends: Counter[str] = Counter()
         self._stages = {stage: Duration() for stage in STAGES}
         self._latencies: dict[str, Histogram] = {}
@@ -88,8 +90,10 @@ class VersionMetrics:
         self._serving.remove(ended)
         stats = batcher.stats()
         self._ends.update({end: getattr(stats, end) for end in (*ENDS, "refused")})
-        _add_stages(self._stages, ended.statistics)
-        _merge(self._latencies, ended.statistics.latencies)
+        if self._ended is not None:
+            _add_stages(self._stages, self._ended)
+            _merge(self._latencies, self._ended.latencies)
+        self._ended = ended.statistics
 
     def total(self, end: str) -> int:
         """What one of `ENDS`, or `refused`, has come to over all Batchers of this version."""
@@ -99,17 +103,22 @@ class VersionMetrics:
     def stages(self) -> dict[str, Duration]:
         """The times that answered requests spent in each of `STAGES`."""
         stages = {stage: Duration(past.count, past.seconds) for stage, past in self._stages.items()}
-        for serving in self._serving:
-            _add_stages(stages, serving.statistics)
+        for statistics in self._counting():
+            _add_stages(stages, statistics)
         return stages
 
     def latencies(self) -> dict[str, Histogram]:
         """How long answered requests took from the first stage to the last, by protocol."""
         latencies: dict[str, Histogram] = {}
         _merge(latencies, self._latencies)
-        for serving in self._serving:
-            _merge(latencies, serving.statistics.latencies)
+        for statistics in self._counting():
+            _merge(latencies, statistics.latencies)
         return latencies
+
+    def _counting(self) -> list[VersionStatistics]:
+        """Those that may still grow."""
+        ended = [] if self._ended is None else [self._ended]
+        return [*ended, *[serving.statistics for serving in self._serving]]
 
     def sizes(self) -> Histogram:
         """Rows of batches, without padding."""

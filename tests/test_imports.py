@@ -94,7 +94,7 @@ ALLOWED: dict[str, str] = {
         "batcher numpy orjson server.errors server.inference server.live.snapshot server.signature"
     ),
     "server.live.survey": "server.endpoint server.live.* server.repository",
-    "server.live.stream": "orjson server.errors server.exchange server.live.feed",
+    "server.live.stream": "orjson server.errors server.exchange server.live.feed structlog",
     "server.static_files": "server.exchange",
     "server.residents": (
         "batcher batcher.lengths server.config server.endpoint server.errors server.folders"

@@ -18,12 +18,16 @@ MOST_REQUESTS: Final = 500
 
 
 class Times(NamedTuple):
-    """How many seconds one answered request took, stage by stage."""
+    """How many seconds one answered request took, stage by stage, and in all.
+
+    In between lies more than the stages: the event loop may be busy with others.
+    """
 
     read: float
     queue: float
     run: float
     write: float
+    total: float
 
 
 @dataclass(slots=True)

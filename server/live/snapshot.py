@@ -124,11 +124,10 @@ def _left_out(seen: Seen) -> dict[str, Any] | None:
 
 
 def stages(times: Sequence[Times]) -> dict[str, list[list[int]]]:
-    """The histogram of each stage, and of all together."""
+    """The histogram of each stage, and of the whole."""
     if not times:
         return {}
-    told = {name: histogram([getattr(each, name) for each in times]) for name in Times._fields}
-    return told | {"total": histogram(map(sum, times))}
+    return {name: histogram([getattr(each, name) for each in times]) for name in Times._fields}
 
 
 def histogram(seconds: Iterable[float]) -> list[list[int]]:

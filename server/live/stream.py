@@ -13,10 +13,13 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
 import orjson
+import structlog
 
 from server.errors import Unavailable
 from server.exchange import Answer
 from server.live.feed import Feed, Taken
+
+log: Final = structlog.get_logger("server.live")
 
 TICK: Final = 0.2
 """Seconds between events."""
@@ -74,9 +77,15 @@ class Stream:
     def end(self) -> None:
         """Tell all viewers that this was it. Nobody can look from now on."""
         self._ended = True
-        self._tell()
         if self._timer is not None:
             self._timer.cancel()
+        try:
+            self._tell()
+        except Exception:
+            # Accepted requests are yet to be answered: what only shows them must not prevent it.
+            log.exception("the live page met a defect of this server")
+            for viewer in self._viewers:
+                viewer.waiting.set()
 
     async def _events(self) -> AsyncGenerator[bytes, None]:
         # Only now, and not when it is announced: an answer that never gets here has no viewer.
@@ -90,7 +99,8 @@ class Stream:
                 await viewer.waiting.wait()
                 viewer.waiting.clear()
                 news, viewer.news = viewer.news, b""
-                yield news
+                if news:
+                    yield news
         finally:
             self._viewers.discard(viewer)
             self._rest()
@@ -105,6 +115,8 @@ class Stream:
             return
         self._feed.watched = False
         self._feed.take()
+        # Who comes back is to see that something was missed.
+        self._number += 1
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

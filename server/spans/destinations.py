@@ -67,7 +67,7 @@ class Destination(Protocol):
 
 
 class Own:
-    """Exporters of this server's own, behind a queue and a thread of the SDK's."""
+    """Exporters of this server's own, behind a queue and a thread of the SDK's. StartupError."""
 
     is_inner = False
 
@@ -76,8 +76,12 @@ class Own:
         self.sampler = self._provider.sampler
         self.source = Source(self._provider.resource, SCOPE, self._provider.id_generator)
         self._exporting = Exporting(exporters, self.source)
-        self._queue = BatchSpanProcessor(self._exporting, max_queue_size=_most_waiting())
         self._most = _most_waiting()
+        try:
+            self._queue = BatchSpanProcessor(self._exporting, max_queue_size=self._most)
+        except ValueError as error:
+            msg = f"the variables OTEL_BSP_... do not go together: {error}"
+            raise StartupError(msg) from None
         # What is under way already, and its batches, is to find room.
         self._many = self._most * 3 // 4
         self._taken = self._lost = 0

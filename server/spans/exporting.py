@@ -12,11 +12,14 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+import structlog
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from server.spans.tree import Note, Source
+
+log: Final = structlog.get_logger("server.spans")
 
 SHARE: Final = 0.05
 """Of one core, at most this is used for making spans and sending them: some 400 requests a
@@ -57,12 +60,21 @@ class Exporting(SpanExporter):
         """Export notes. Exporters repeat and log by themselves what fails."""
         for first in range(0, len(spans), PORTION):
             began = time.thread_time()
-            made = self._made(spans[first : first + PORTION])
-            for exporter in self._exporters:
-                exporter.export(made)
-            self.exported += min(PORTION, len(spans) - first)
+            self._export_portion(spans[first : first + PORTION])
             self._hurry.wait((time.thread_time() - began) * self._rest_by_work)
         return SpanExportResult.SUCCESS
+
+    def _export_portion(self, waiting: Sequence[ReadableSpan]) -> None:
+        try:
+            made = self._made(waiting)
+            for exporter in self._exporters:
+                exporter.export(made)
+        except Exception:
+            # Exporters are somebody's code; what one does not take must not be its end.
+            log.exception("an exporter of spans failed", notes=len(waiting))
+        finally:
+            # Also what is lost waits no longer, or the queue would seem full for ever.
+            self.exported += len(waiting)
 
     def _made(self, waiting: Sequence[ReadableSpan]) -> list[ReadableSpan]:
         made: list[ReadableSpan] = []

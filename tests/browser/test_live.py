@@ -55,6 +55,9 @@ def test_a_burst_is_batched(visit: Visit, url: str) -> None:
     see(page, "burst")
 
 
+FORGET = "(({ history }) => history.forget(history.last.at))([...versions.values()][0])"
+
+
 def test_what_keeps_coming_is_seen_as_it_comes(visit: Visit, url: str) -> None:
     page = visit(url)
     goes(page)
@@ -70,6 +73,7 @@ def test_what_keeps_coming_is_seen_as_it_comes(visit: Visit, url: str) -> None:
     see(page, "load")
     page.locator(".pause").click()
     paused = page.locator(".batches").screenshot()
+    page.evaluate(FORGET)
     seen = page.evaluate(LAST_SEEN)
     until(page, f"{LAST_SEEN} > {seen + 2}")
     assert page.locator(".batches").screenshot() == paused
@@ -108,6 +112,35 @@ def test_a_page_that_is_not_seen_does_not_look(visit: Visit, url: str) -> None:
     until(one, "document.getElementById('status').title.includes('1 viewer')")
     other.evaluate(hide % "false")
     until(one, "document.getElementById('status').title.includes('2 viewers')")
+
+
+NOTHING_SERVES = """() => {
+  const [version] = versions.values();
+  events.close();
+  tell({ server: "", viewers: 1, versions: [], errors: {}, left_out_versions: 0 });
+  return [version.digits.keeping, versions.size];
+}"""
+
+
+def test_nothing_is_sent_to_a_version_that_is_served_no_longer(visit: Visit, url: str) -> None:
+    page = visit(url)
+    goes(page)
+    page.locator(".keep").click()
+    until(page, "[...versions.values()][0].digits.keeping")
+    assert page.evaluate(NOTHING_SERVES) == [False, 0]
+    expect(page, ".version").to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("told", "wait"), [("3", 3000), ("0", 1000), ("Wed, 21 Oct 2026 07:28:00 GMT", 1000)]
+)
+def test_it_never_comes_back_at_once_whatever_a_proxy_says(
+    visit: Visit, url: str, told: str, wait: int
+) -> None:
+    refused = """(told) => events.refused(
+      new Response("{}", { status: 503, headers: { "Retry-After": told } }),
+    )"""
+    assert visit(url).evaluate(refused, told) == wait
 
 
 def test_a_token_is_asked_for_and_kept_for_the_tab(
@@ -205,18 +238,20 @@ def test_everything_is_reached_and_told_without_a_mouse(visit: Visit, url: str) 
 
 
 MISSED = """() => {
-  const told = (accepted) => ({
-    now: {}, totals: { accepted }, sums: {}, stages: {}, left_out: null,
-    batches: [[accepted, 0.5, 1, 1, 1, "idle", 0]],
+  const told = (accepted, batches) => ({
+    now: {}, totals: { accepted }, sums: {}, stages: {}, left_out: null, batches,
   });
   const history = new History();
-  const add = (number, accepted) => history.add({ number, at: accepted + 0.6 }, told(accepted));
+  const add = (number, accepted, batches = [[accepted, 0.5, 1, 1, 1, "idle", 0]]) =>
+    history.add({ number, at: accepted + 0.6 }, told(accepted, batches));
   [[1, 10], [2, 11], [5, 14]].forEach(([number, accepted]) => add(number, accepted));
   const missed = history.unseen.map((span) => [...span]);
   add(6, 100);
   const after_a_minute = history.bars.length;
+  add(7, 200, []);
+  const after_an_idle_minute = history.bars.length;
   add(1, 3);
-  return { missed, after_a_minute, after_a_restart: history.bars.length };
+  return { missed, after_a_minute, after_an_idle_minute, after_a_restart: history.bars.length };
 }"""
 
 
@@ -224,5 +259,6 @@ def test_what_was_missed_is_known_and_what_is_old_is_forgotten(visit: Visit, url
     assert visit(url).evaluate(MISSED) == {
         "missed": [[11.6, 14.6]],
         "after_a_minute": 1,
+        "after_an_idle_minute": 0,
         "after_a_restart": 1,
     }

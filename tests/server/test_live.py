@@ -167,6 +167,16 @@ def test_stages_are_told_by_how_many_took_how_long(half: Config) -> None:
     at(half, work)
 
 
+def test_the_whole_time_has_what_lies_between_the_stages_as_well(half: Config) -> None:
+    async def work(server: Live) -> None:
+        server.feed.watched = True
+        await server.ask(1.0)
+        (times,) = server.feed.take().versions["half", 123].times
+        assert times.total > times.read + times.queue + times.run + times.write
+
+    at(half, work)
+
+
 def test_without_viewers_nothing_is_taken_down(half: Config) -> None:
     async def work(server: Live) -> None:
         await server.ask(1.0)

@@ -97,6 +97,8 @@ def test_a_burst_runs_in_full_batches_and_is_read_right(digits: Served) -> None:
         ("/live/burst?model=digits&version=2", 404, "no such model here"),
         ("/live/burst?model=nobody&version=1", 404, "no such model here"),
         ("/live/burst?model=digits&version=one", 400, "not for version 'one'"),
+        (f"/live/burst?model=digits&version={'9' * 5000}", 400, "not for version '99"),
+        ("/live/burst?model=digits&version=\u0661", 400, "not for version '\u0661'"),
         ("/live/burst?model=digits", 400, "not for version ''"),
         ("/live/burst", 400, "model=NAME&version=NUMBER"),
     ],

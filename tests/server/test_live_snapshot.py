@@ -73,11 +73,11 @@ def test_a_version_that_does_not_serve_is_told_with_its_error() -> None:
 def test_an_event_says_only_what_is_new() -> None:
     feed = Feed()
     feed.batch("half", 1, record())
-    feed.answered("half", 1, Times(0.1, 0.2, 0.3, 0.4))
+    feed.answered("half", 1, Times(0.1, 0.2, 0.3, 0.4, 1.5))
     feed.refused("half", "UNAVAILABLE")
     first, second = told(feed), told(feed)
     assert len(first["batches"]) == 1
-    assert first["stages"]["total"] == [[step_of(1.0), 1]]
+    assert first["stages"]["total"] == [[step_of(1.5), 1]]
     assert first["errors"] == {"half": {"UNAVAILABLE": 1}}
     assert second["batches"] == []
     assert second["stages"] == second["errors"] == {}
@@ -119,7 +119,7 @@ def test_batches_beyond_the_bound_are_told_as_a_sum(those: list[BatchRecord], be
 def test_the_times_of_more_requests_than_the_bound_are_not_kept() -> None:
     feed = Feed()
     for _ in range(MOST_REQUESTS + 10):
-        feed.answered("half", 1, Times(0.1, 0.2, 0.3, 0.4))
+        feed.answered("half", 1, Times(0.1, 0.2, 0.3, 0.4, 1.0))
     assert told(feed)["stages"]["queue"] == [[step_of(0.2), MOST_REQUESTS]]
 
 

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from batcher.testing import run
 from server.errors import Unavailable
@@ -60,6 +61,19 @@ def test_nothing_runs_and_nothing_is_kept_while_nobody_looks() -> None:
         await asyncio.sleep(100 * TICK)
         assert looked.asked == asked
         assert looked.stream.viewers == 0
+
+    run(main())
+
+
+def test_who_comes_back_sees_that_events_were_missed_while_nobody_looked() -> None:
+    looked = Looked()
+
+    async def main() -> None:
+        async with aclosing(looked.look()) as events:
+            assert data(await anext(events))["number"] == 1
+        await asyncio.sleep(100 * TICK)
+        async with aclosing(looked.look()) as events:
+            assert data(await anext(events))["number"] == 3
 
     run(main())
 
@@ -150,6 +164,25 @@ def test_the_end_is_told_to_all_at_once_and_nobody_looks_after_it() -> None:
         with pytest.raises(Unavailable, match="shutting down"):
             looked.stream.answer()
         assert not looked.feed.watched
+
+    run(main())
+
+
+def test_a_defect_of_what_is_told_does_not_prevent_the_end() -> None:
+    def describe(_: Taken) -> dict[str, Any]:
+        return {"error": "no UTF-8: \udcff"}
+
+    stream = Stream(Feed(), describe)
+
+    async def main() -> None:
+        more = stream.answer().more
+        assert more is not None
+        waiting = asyncio.create_task(_rest(more))
+        await asyncio.sleep(0)
+        with capture_logs() as entries:
+            stream.end()
+        assert await waiting == []
+        assert [entry["log_level"] for entry in entries] == ["error"]
 
     run(main())
 

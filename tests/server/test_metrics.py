@@ -220,6 +220,19 @@ def test_models_are_kept_apart() -> None:
     assert samples(scraped, "batcher_queued_requests_total")["answered", "other", "2"] == 2
 
 
+def test_answers_that_are_printed_after_their_batcher_has_ended_are_counted() -> None:
+    metrics = Metrics()
+    version = metrics.version("half", 3)
+    for ended in range(1, 4):
+        batcher, counted = FakeBatcher(), statistics(0.02)
+        version.add(batcher, counted)
+        version.remove(batcher)
+        counted.count_answered("oip_http", 1, 0.001, 0.002, 0.003, 0.004, 5.0, 5.02)
+        scraped = metrics.scrape()
+        assert sum(samples(scraped, "batcher_request_seconds_count").values()) == 2 * ended
+        assert set(samples(scraped, "batcher_stage_seconds_count").values()) == {2 * ended}
+
+
 def test_what_was_counted_before_a_model_was_unloaded_stays() -> None:
     metrics = Metrics()
     version, before = metrics.version("half", 3), FakeBatcher(answered=5)

@@ -27,6 +27,7 @@ from server.errors import StartupError
 from server.exchange import Answer, Exchange
 from server.spans import destinations
 from server.spans.destinations import Own, destination
+from server.spans.exporting import PORTION
 from server.spans.recorder import Recorder
 from server.spans.sampling import AtMost, ParentOr, Ratio, rule_of
 from tests.server.process import ServerProcess
@@ -187,6 +188,30 @@ def test_an_exporter_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.Mon
     assert told["notes"] == 1
 
 
+def test_an_exporter_that_raises_costs_its_spans_and_no_others() -> None:
+    class Raising(InMemorySpanExporter):
+        failures = 2
+
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            if self.failures:
+                self.failures -= 1
+                msg = "no words for this"
+                raise ValueError(msg)
+            return super().export(spans)
+
+    raising = Raising()
+
+    async def main() -> None:
+        recorder = recording(Own([raising], ParentOr(Ratio(1.0))))
+        assert [record(recorder) for _ in range(3 * PORTION)] == [True] * 3 * PORTION
+        await recorder.close()
+
+    with capture_logs() as entries:
+        asyncio.run(main())
+    assert [entry["event"] for entry in entries] == ["an exporter of spans failed"] * 2
+    assert len(raising.get_finished_spans()) == PORTION
+
+
 # ------------------------------------------------------------------------------------ variables
 
 
@@ -214,6 +239,14 @@ def test_variables_that_mean_nothing_are_told_in_one_line(
         destination()
     assert told in str(error.value)
     assert str(error.value).startswith([*variables][-1])
+
+
+def test_a_queue_that_is_shorter_than_a_portion_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
+    with pytest.raises(StartupError, match=r"OTEL_BSP_\.\.\. .* max_export_batch_size must be"):
+        destination()
 
 
 @pytest.mark.parametrize(

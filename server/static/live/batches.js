@@ -50,7 +50,7 @@ class BatchLine {
     this.tip = tip;
     this.history = history;
     this.span = 10;
-    this.pausedAt = null;
+    this.held = this.pausedAt = null;
     this.most = 4;
     canvas.addEventListener("pointermove", (event) => this.point(event));
     canvas.addEventListener("pointerdown", (event) => this.point(event));
@@ -58,7 +58,13 @@ class BatchLine {
   }
 
   pause(paused) {
+    // What is shown stays so, also when a minute has passed.
+    this.held = paused ? this.history.copy() : null;
     this.pausedAt = paused ? this.now() : null;
+  }
+
+  get seen() {
+    return this.held ?? this.history;
   }
 
   now() {
@@ -68,14 +74,14 @@ class BatchLine {
   }
 
   draw() {
-    if (!this.history.last) return;
+    if (!this.seen.last) return;
     const { context, width, height } = sharp(this.canvas);
     const now = this.now();
     const from = now - this.span;
     this.x = (time) => LEFT + ((time - from) / this.span) * (width - LEFT);
     this.time = (x) => from + ((x - LEFT) / (width - LEFT)) * this.span;
-    const bars = this.history.bars.filter((bar) => bar[0] + bar[1] >= from && bar[0] <= now);
-    const blurs = this.history.blurs.filter((blur) => blur.end >= from && blur.begin <= now);
+    const bars = this.seen.bars.filter((bar) => bar[0] + bar[1] >= from && bar[0] <= now);
+    const blurs = this.seen.blurs.filter((blur) => blur.end >= from && blur.begin <= now);
     this.shown = bars;
     this.scale(bars, height);
     this.axes(context, width, height);
@@ -168,9 +174,9 @@ class BatchLine {
 
   // What was not seen, because this page was not told.
   shade(context, now) {
-    const first = this.history.ticks[0].at;
+    const first = this.seen.ticks[0].at;
     const spans = [[now - this.span, first, "before you looked"]];
-    for (const missed of this.history.unseen) spans.push([...missed, "not seen"]);
+    for (const missed of this.seen.unseen) spans.push([...missed, "not seen"]);
     context.textAlign = "left";
     for (const [begin, end, words] of spans) {
       if (end <= now - this.span) continue;
@@ -184,9 +190,9 @@ class BatchLine {
 
   // A batch that runs has no bar before it ends; where a long one must be is outlined.
   underWay(context, now) {
-    const { bars, last } = this.history;
+    const { bars, ticks, last } = this.seen;
     const bar = bars.at(-1);
-    const since = bar ? bar[0] + bar[1] : this.history.ticks[0].at;
+    const since = bar ? bar[0] + bar[1] : ticks[0].at;
     if (!last.now.running_batches || now - since < 0.5) return;
     context.setLineDash([4, 4]);
     context.strokeStyle = colour("muted");
@@ -198,7 +204,7 @@ class BatchLine {
   nothing(context, width, height) {
     context.fillStyle = colour("muted");
     context.textAlign = "center";
-    const words = this.history.bars.length ? "no batch in this time" : "idle: each batch will be a bar here";
+    const words = this.seen.bars.length ? "no batch in this time" : "idle: each batch will be a bar here";
     context.fillText(words, LEFT + (width - LEFT) / 2, height / 2);
   }
 

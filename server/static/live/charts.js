@@ -28,7 +28,13 @@ class Chart {
       key.append(item);
     }
     new ResizeObserver(() => this.fit()).observe(place);
-    document.addEventListener("dressed", () => this.made?.redraw(false));
+    this.dressed = () => this.made?.redraw(false);
+    document.addEventListener("dressed", this.dressed);
+  }
+
+  end() {
+    document.removeEventListener("dressed", this.dressed);
+    this.made?.destroy();
   }
 
   fit() {
@@ -128,6 +134,10 @@ class Charts {
       [{ label: "learned from its batches", colour: "first", points: true }],
       bySize(),
     );
+  }
+
+  end() {
+    for (const chart of [this.rates, this.queue, this.latency, this.runs]) chart.end();
   }
 
   draw(expected) {

@@ -88,9 +88,15 @@ class Digits {
     this.find(".scan").addEventListener("click", () => this.showScan());
     this.find(".burst").addEventListener("click", () => this.burst());
     this.find(".keep").addEventListener("click", () => this.keep());
-    document.addEventListener("dressed", () => this.paint());
+    this.dressed = () => this.paint();
+    document.addEventListener("dressed", this.dressed);
     new ResizeObserver(() => this.last && drawCloseUp(this.find(".closeup"), this.last)).observe(this.find(".closeup"));
     this.clear();
+  }
+
+  leave() {
+    this.keeping = false;
+    document.removeEventListener("dressed", this.dressed);
   }
 
   barOf(digit) {

@@ -72,7 +72,8 @@ class Events {
       return Infinity;
     }
     this.say("waiting", told.error ?? `the server answered ${answer.status}`);
-    return 1000 * Number(answer.headers.get("Retry-After") ?? 1);
+    // A proxy may tell a date, or 0.
+    return 1000 * Math.max(1, Number(answer.headers.get("Retry-After")) || 1);
   }
 
   async read(stream, opened) {

@@ -23,6 +23,12 @@ class History {
     this.ticks = []; // {at, number, now, totals, sums, stages}
   }
 
+  copy() {
+    const { bars, blurs, unseen, ticks } = this;
+    const lists = { bars: [...bars], blurs: [...blurs], unseen: [...unseen], ticks: [...ticks] };
+    return Object.assign(new History(), lists);
+  }
+
   get last() {
     return this.ticks.at(-1);
   }
@@ -40,8 +46,10 @@ class History {
   }
 
   forget(before) {
-    const old = (list, time) => list.findIndex((each) => time(each) >= before);
-    const drop = (list, time) => list.splice(0, Math.max(0, old(list, time)));
+    const drop = (list, time) => {
+      const kept = list.findIndex((each) => time(each) >= before);
+      list.splice(0, kept < 0 ? list.length : kept);
+    };
     drop(this.ticks, (tick) => tick.at);
     drop(this.bars, (bar) => bar[0] + bar[1]);
     drop(this.blurs, (blur) => blur.end);

@@ -24,7 +24,7 @@ function tell(event) {
   const keys = new Set(serving.map(keyOf));
   for (const [key, version] of versions) {
     if (!keys.has(key)) {
-      version.card.remove();
+      version.end();
       versions.delete(key);
     }
   }

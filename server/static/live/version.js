@@ -21,7 +21,16 @@ class Version {
     });
     this.find(".pause").addEventListener("click", () => this.pause());
     this.digits = told.draws ? new Digits(this.card, events, told.model, told.version) : null;
-    document.addEventListener("dressed", () => this.line.draw());
+    this.dressed = () => this.line.draw();
+    document.addEventListener("dressed", this.dressed);
+  }
+
+  // The version is served no longer; nothing of it goes on, and nothing is kept.
+  end() {
+    document.removeEventListener("dressed", this.dressed);
+    this.charts.end();
+    this.digits?.leave();
+    this.card.remove();
   }
 
   get open() {
