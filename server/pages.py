@@ -18,7 +18,13 @@ from typing import Final
 import orjson
 
 from server import static_files
-from server.errors import InvalidArgument, MethodNotAllowed, NotFound, ServingError
+from server.errors import (
+    InvalidArgument,
+    MethodNotAllowed,
+    NotFound,
+    PermissionDenied,
+    ServingError,
+)
 from server.exchange import Answer, Exchange
 from server.live.digits import Bursts
 from server.live.stream import Stream
@@ -39,6 +45,8 @@ _REDIRECTS: Final[Mapping[str, str]] = {"/docs/": "../docs", "/live": "./", "/li
 _VERSION: Final = re.compile(r"[0-9]{1,99}")
 
 _FRESH: Final = {"Cache-Control": "no-cache"}
+
+_OURS: Final = "same-origin"
 
 
 class Pages:
@@ -87,7 +95,7 @@ class Pages:
         return target.partition("?")[0] == EVENTS
 
     async def answer(self, exchange: Exchange) -> Answer:
-        """A page. NotFound, MethodNotAllowed, Unavailable; InvalidArgument for a burst."""
+        """A page. NotFound, MethodNotAllowed, Unavailable; what a burst raises."""
         path = _path(exchange)
         if path == BURST:
             _check_method(exchange, "POST")
@@ -103,6 +111,10 @@ class Pages:
         return page()
 
     async def _burst(self, exchange: Exchange) -> Answer:
+        # Browsers say it of themselves. What costs so much is for nobody else's page.
+        if exchange.headers.get("Sec-Fetch-Site", _OURS) != _OURS:
+            msg = "a burst is refused for pages of other sites"
+            raise PermissionDenied(msg)
         query = urllib.parse.parse_qs(exchange.target.partition("?")[2])
         model, version = query.get("model", [""])[0], query.get("version", [""])[0]
         if not _VERSION.fullmatch(version):

@@ -117,6 +117,14 @@ def test_a_burst_is_not_for_other_models(served: Served) -> None:
     assert "does not read digits" in json.loads(answer.body)["error"]
 
 
+@pytest.mark.parametrize(
+    ("site", "status"), [("same-origin", 200), ("same-site", 403), ("cross-site", 403)]
+)
+def test_a_burst_is_for_no_page_of_another_site(digits: Served, site: str, status: int) -> None:
+    answer = digits.ask("POST", BURST, headers={"Sec-Fetch-Site": site})
+    assert answer.status == status
+
+
 def test_a_burst_is_sent_by_post_alone(digits: Served) -> None:
     answer = digits.ask("GET", BURST)
     assert (answer.status, (answer.headers or {})["Allow"]) == (405, "POST")
