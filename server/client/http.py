@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import ssl as tls
 from collections.abc import Mapping
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from server.client.errors import Unreachable
+from server.client.errors import BadAnswer, Unreachable
 from server.client.messages import Reply, Request
 from server.compression import compress as compressed
 
@@ -62,7 +63,7 @@ class Http:
         )
 
     async def exchange(self, request: Request) -> Reply:
-        """Send and wait for the answer, whatever its status. Unreachable."""
+        """Send and wait for the answer, whatever its status. Unreachable, BadAnswer."""
         if self._session is None:
             msg = "the client is not open: use `async with Client(...) as client`"
             raise RuntimeError(msg)
@@ -81,6 +82,9 @@ class Http:
             ) as response:
                 begun = True
                 return Reply(response.status, await response.read(), response.headers)
+        except aiohttp.ClientResponseError as error:
+            msg = f"{self._url}: the answer is no HTTP: {_on_a_line(error.message)}"
+            raise BadAnswer(msg) from error
         except (aiohttp.ClientError, OSError) as error:
             msg = f"{self._url}: {_why(error)}"
             raise Unreachable(msg, begun=begun) from error
@@ -94,6 +98,13 @@ class Http:
 
 def _why(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno
-        return f"cannot connect: {os.strerror(number) if number else error.os_error}"
-    return str(error) or type(error).__name__
+        reason = error.os_error
+        # Resolving names and TLS have numbers of their own, and words for them.
+        if isinstance(reason, (socket.gaierror, tls.SSLError)) or not reason.errno:
+            return f"cannot connect: {reason.strerror or reason}"
+        return f"cannot connect: {os.strerror(reason.errno)}"
+    return _on_a_line(str(error)) or type(error).__name__
+
+
+def _on_a_line(text: str) -> str:
+    return " ".join(text.split())
