@@ -24,10 +24,23 @@ _AT_ONCE: Final = 64 * 1024
 def checked_url(url: str) -> str:
     """The address of a server without a slash at its end. ValueError."""
     parsed = URL(url)
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query_string:
+    more = parsed.query_string or parsed.fragment
+    if parsed.scheme not in ("http", "https") or not parsed.host or more:
         msg = f"a server's address is http://HOST:PORT or https://HOST, not {url!r}"
         raise ValueError(msg)
     return str(parsed).rstrip("/")
+
+
+def checked_headers(url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """What is sent with every request to a URL. ValueError."""
+    for text in (*headers, *headers.values()):
+        if not text.isprintable():
+            msg = f"a header has what cannot be sent: {text!r}"
+            raise ValueError(msg)
+    if URL(url).raw_user is not None and "authorization" in map(str.lower, headers):
+        msg = "give either a token or a user in the URL: both are sent as Authorization"
+        raise ValueError(msg)
+    return headers
 
 
 class Http:

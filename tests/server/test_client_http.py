@@ -199,7 +199,7 @@ def test_who_speaks_no_tls_is_told() -> None:
         async with small({}) as (_, url):
             client = Client(url.replace("http", "https"), "m", retries=Retries(attempts=1))
             async with client:
-                with pytest.raises(Unreachable, match="cannot connect: .*SSL"):
+                with pytest.raises(Unreachable, match=r"cannot connect: .*SSL"):
                     await client.predict([[1.0]])
 
     asyncio.run(main())
