@@ -61,6 +61,9 @@ def read(given: Mapping[str, Any]) -> Wishes:
         option = "--rows" if given["rows"] != 1 else "--signature"
         msg = f"--body and {option} exclude each other: the file is sent as it is"
         raise ValueError(msg)
+    if not given["model"].isprintable():
+        msg = f"--model {given['model']!r} cannot be sent: it is no text"
+        raise ValueError(msg)
     timeout, seconds, warmup = (given[name] for name in ("timeout", "seconds", "warmup"))
     if not (math.isfinite(timeout) and timeout > 0):
         msg = f"timeout is {timeout}: expected a finite number above 0"
