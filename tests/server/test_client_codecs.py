@@ -25,7 +25,7 @@ from server.inference import InferenceResponse, ModelAddress, ServedModel
 from server.protocols import PROTOCOLS, tfserving_metadata
 from server.protocols.oip_tensors import DATATYPES
 from server.protocols.protocol import Infer
-from server.signature import NUMPY_DTYPES, Array, Signature, Tensors, TensorSpec
+from server.signature import NUMPY_DTYPES, Array, Signature, Tensors, TensorSpec, why_alone
 
 fuzz = settings(derandomize=True, deadline=None, max_examples=40)
 
@@ -312,8 +312,9 @@ def test_the_metadata_of_tensorflow_serving_is_read() -> None:
             ("e", "bool", (None, None)),
         ]
     }
-    written = Signature("serving_default", specs, specs)
-    other = Signature("other", specs, {}, "tensorflow/serving/classify")
+    alone = why_alone(specs, specs)
+    written = Signature("serving_default", specs, specs, alone=alone)
+    other = Signature("other", specs, {}, "tensorflow/serving/classify", alone)
     model = ServedModel("m", 7, {s.name: s for s in (written, other)}, "test", 8)
     read = metadata.from_tfserving(tfserving_metadata.metadata(model))
     assert (read.name, read.versions) == ("m", ("7",))
