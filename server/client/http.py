@@ -100,7 +100,8 @@ class Http:
             raise BadAnswer(msg) from error
         except (aiohttp.ClientError, OSError) as error:
             msg = f"{self._url}: {_why(error)}"
-            raise Unreachable(msg, begun=begun) from error
+            # Who closed the client meanwhile wants no other attempt.
+            raise Unreachable(msg, begun=begun or self._session is None) from error
 
     async def close(self) -> None:
         """End all connections."""

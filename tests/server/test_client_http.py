@@ -279,6 +279,19 @@ def test_who_does_not_answer_in_time_is_left() -> None:
     asyncio.run(main())
 
 
+def test_a_call_that_is_under_way_when_the_client_is_closed_fails() -> None:
+    async def main() -> None:
+        async with small({INFER: never}) as (server, url):
+            async with Client(url, "m", protocol="oip", retries=SOON) as client:
+                calling = asyncio.create_task(client.infer(X))
+                await until(lambda: len(server.seen) == 1)
+            with pytest.raises(Unreachable):
+                await calling
+            assert len(server.seen) == 1
+
+    asyncio.run(main())
+
+
 def test_who_is_left_learns_of_it() -> None:
     async def main() -> None:
         async with (
