@@ -1,4 +1,4 @@
-"""What `load` was asked for: plans, and what to send with each request. Pure."""
+"""What `load` was asked for: plans, and what to send with each request. Main thread."""
 
 import math
 from collections.abc import Mapping
@@ -85,6 +85,13 @@ def read(given: Mapping[str, Any]) -> Wishes:
         connections=given["connections"],
         json_file=given["json_file"],
     )
+
+
+def check_folder(json_file: Path | None) -> None:
+    """Refuse before the load what could not be written after it. ValueError."""
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        msg = f"--json {json_file}: there is no folder {json_file.absolute().parent}"
+        raise ValueError(msg)
 
 
 def _rates(given: Mapping[str, Any]) -> tuple[float, ...]:
