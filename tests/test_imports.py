@@ -265,7 +265,7 @@ ALLOWED: dict[str, str] = {
         "server.load.told server.protocols.oip_tensors server.samples.* server.signature"
     ),
     "server.load.told": (
-        "orjson server.protocols.oip_tensors server.protocols.tfserving_metadata server.signature"
+        "orjson server.protocols server.protocols.told_signatures server.signature"
     ),
     "server.load.*": "numpy server.load.*",
     "server.client": "server.client.*",

@@ -38,6 +38,9 @@ from server.memory import use_one_heap
 
 _FAILED, _IMPOSSIBLE = 1, 2
 
+_OURS = ("batcher", "server", "")
+"""Packages that are always there, or not named; others are left out by who only asks."""
+
 
 class _Subcommands(click.Group):
     """Whatever does not begin with the name of a subcommand is for `serve`."""
@@ -96,6 +99,12 @@ def _run() -> int:
         return _IMPOSSIBLE
     except (ConfigError, StartupError) as wrong:
         complain(str(wrong))
+        return _IMPOSSIBLE
+    except ModuleNotFoundError as missing:
+        package = (missing.name or "").partition(".")[0]
+        if package in _OURS:
+            raise
+        complain(f"{package} is not installed: pip install 'batcher[server]'")
         return _IMPOSSIBLE
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED

@@ -123,6 +123,9 @@ def client(
     if output is not None:
         client_json.check_target(output)
     requests = client_asking.sendings(inputs, named)
+    if output is not None and not requests:
+        msg = "--output takes answers: give an INPUT"
+        raise ConfigError(msg)
     wanted = client_asking.Wanted.of(given)
     if not wanted.model:
         states = _answered(client_asking.list_models(wanted))
@@ -139,7 +142,7 @@ def client(
     else:
         answers = _answered(client_asking.ask(wanted, requests))
         if output is not None:
-            output.write_bytes(client_json.written(answers, output))
+            client_json.write(answers, output)
         if as_json:
             _write(client_json.answers_told(wanted.model, answers))
         else:

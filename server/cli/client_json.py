@@ -57,6 +57,16 @@ def check_target(target: Path) -> None:
         raise ConfigError(msg)
 
 
+def write(answers: Sequence[Answer], target: Path) -> None:
+    """Write such a file. ConfigError."""
+    content = written(answers, target)
+    try:
+        target.write_bytes(content)
+    except OSError as error:
+        msg = f"cannot write {target}: {error.strerror}"
+        raise ConfigError(msg) from None
+
+
 def written(answers: Sequence[Answer], target: Path) -> bytes:
     """The content of such a file: the outputs for all inputs, their rows in one. ConfigError."""
     outputs = _joined(answers)

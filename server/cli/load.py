@@ -133,6 +133,7 @@ def load(ctx: click.Context, /, **given: object) -> None:
 
     try:
         wishes = load_wishes.read(given)
+        load_wishes.check_folder(wishes.json_file)
     except ValueError as wrong:
         raise ConfigError(str(wrong)) from None
     ctx.exit(load_run.run(wishes))

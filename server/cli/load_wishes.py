@@ -1,4 +1,4 @@
-"""What `load` was asked for: plans, and what to send with each request. Pure."""
+"""What `load` was asked for: plans, and what to send with each request. Main thread."""
 
 import math
 from collections.abc import Mapping
@@ -61,6 +61,9 @@ def read(given: Mapping[str, Any]) -> Wishes:
         option = "--rows" if given["rows"] != 1 else "--signature"
         msg = f"--body and {option} exclude each other: the file is sent as it is"
         raise ValueError(msg)
+    if not given["model"].isprintable():
+        msg = f"--model {given['model']!r} cannot be sent: it is no text"
+        raise ValueError(msg)
     timeout, seconds, warmup = (given[name] for name in ("timeout", "seconds", "warmup"))
     if not (math.isfinite(timeout) and timeout > 0):
         msg = f"timeout is {timeout}: expected a finite number above 0"
@@ -82,6 +85,13 @@ def read(given: Mapping[str, Any]) -> Wishes:
         connections=given["connections"],
         json_file=given["json_file"],
     )
+
+
+def check_folder(json_file: Path | None) -> None:
+    """Refuse before the load what could not be written after it. ValueError."""
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        msg = f"--json {json_file}: there is no folder {json_file.absolute().parent}"
+        raise ValueError(msg)
 
 
 def _rates(given: Mapping[str, Any]) -> tuple[float, ...]:

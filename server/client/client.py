@@ -19,7 +19,7 @@ from server.client.errors import (
     Refused,
     Unreachable,
 )
-from server.client.http import Http, checked_url
+from server.client.http import Http, checked_headers, checked_url
 from server.client.known import Known
 from server.client.messages import Reply, Request
 from server.client.metadata import ModelMetadata, ModelState
@@ -76,7 +76,7 @@ class Client:
         self._http = Http(
             checked_url(url),
             connections=connections,
-            headers={**(headers or {}), **bearer},
+            headers=checked_headers(url, {**(headers or {}), **bearer}),
             compress=compress,
             ssl=ssl,
         )

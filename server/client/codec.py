@@ -59,8 +59,12 @@ class Codec(Protocol):
 
 
 def quoted(name: str) -> str:
-    """A name as one part of a path."""
-    return quote(name, safe="")
+    """A name as one part of a path. InvalidRequest."""
+    try:
+        return quote(name, safe="")
+    except UnicodeEncodeError:
+        msg = f"{name!r} cannot be sent: it is no text"
+        raise InvalidRequest(msg) from None
 
 
 def no_model() -> InvalidRequest:

@@ -55,7 +55,7 @@ class DeadlineExceeded(ClientError, TimeoutError):
 
 
 class Unreachable(ClientError, ConnectionError):
-    """There is no answer. `begun` says whether one had begun when the connection broke."""
+    """There is no answer. `begun`: one had begun when the connection broke, or this was closed."""
 
     def __init__(self, message: str, *, begun: bool = False) -> None:
         super().__init__(message)

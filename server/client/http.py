@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import ssl as tls
 from collections.abc import Mapping
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from server.client.errors import Unreachable
+from server.client.errors import BadAnswer, Unreachable
 from server.client.messages import Reply, Request
 from server.compression import compress as compressed
 
@@ -23,10 +24,23 @@ _AT_ONCE: Final = 64 * 1024
 def checked_url(url: str) -> str:
     """The address of a server without a slash at its end. ValueError."""
     parsed = URL(url)
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query_string:
+    more = parsed.query_string or parsed.fragment
+    if parsed.scheme not in ("http", "https") or not parsed.host or more:
         msg = f"a server's address is http://HOST:PORT or https://HOST, not {url!r}"
         raise ValueError(msg)
     return str(parsed).rstrip("/")
+
+
+def checked_headers(url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """What is sent with every request to a URL. ValueError."""
+    for text in (*headers, *headers.values()):
+        if not text.isprintable():
+            msg = f"a header has what cannot be sent: {text!r}"
+            raise ValueError(msg)
+    if URL(url).raw_user is not None and "authorization" in map(str.lower, headers):
+        msg = "give either a token or a user in the URL: both are sent as Authorization"
+        raise ValueError(msg)
+    return headers
 
 
 class Http:
@@ -62,7 +76,7 @@ class Http:
         )
 
     async def exchange(self, request: Request) -> Reply:
-        """Send and wait for the answer, whatever its status. Unreachable."""
+        """Send and wait for the answer, whatever its status. Unreachable, BadAnswer."""
         if self._session is None:
             msg = "the client is not open: use `async with Client(...) as client`"
             raise RuntimeError(msg)
@@ -81,9 +95,13 @@ class Http:
             ) as response:
                 begun = True
                 return Reply(response.status, await response.read(), response.headers)
+        except aiohttp.ClientResponseError as error:
+            msg = f"{self._url}: the answer is no HTTP: {_on_a_line(error.message)}"
+            raise BadAnswer(msg) from error
         except (aiohttp.ClientError, OSError) as error:
             msg = f"{self._url}: {_why(error)}"
-            raise Unreachable(msg, begun=begun) from error
+            # Who closed the client meanwhile wants no other attempt.
+            raise Unreachable(msg, begun=begun or self._session is None) from error
 
     async def close(self) -> None:
         """End all connections."""
@@ -94,6 +112,13 @@ class Http:
 
 def _why(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno
-        return f"cannot connect: {os.strerror(number) if number else error.os_error}"
-    return str(error) or type(error).__name__
+        reason = error.os_error
+        # Resolving names and TLS have numbers of their own, and words for them.
+        if isinstance(reason, (socket.gaierror, tls.SSLError)) or not reason.errno:
+            return f"cannot connect: {reason.strerror or reason}"
+        return f"cannot connect: {os.strerror(reason.errno)}"
+    return _on_a_line(str(error)) or type(error).__name__
+
+
+def _on_a_line(text: str) -> str:
+    return " ".join(text.split())

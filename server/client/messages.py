@@ -35,7 +35,7 @@ class Transport(Protocol):
     """Who carries requests to one server. Event loop."""
 
     async def exchange(self, request: Request) -> Reply:
-        """Send and wait for the answer, whatever its status. Unreachable.
+        """Send and wait for the answer, whatever its status. Unreachable, BadAnswer.
 
         Cancelling it ends its connection, so that the server knows that nobody waits.
         """

@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from server.client.errors import BadAnswer, InvalidRequest
-from server.protocols.oip_tensors import DATATYPES
-from server.protocols.tfserving_metadata import DTYPE_NAMES
-from server.signature import DEFAULT_SIGNATURE, Shape, Signature, TensorSpec, names_text
-
-_OF_DATATYPE: Final = {named: dtype for dtype, named in DATATYPES.items()}
-_OF_ENUM: Final = {named: dtype for dtype, named in DTYPE_NAMES.items()}
+from server.protocols import told_signatures
+from server.protocols.told_signatures import UNREADABLE
+from server.signature import DEFAULT_SIGNATURE, Signature, names_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +58,11 @@ class ModelState:
 def from_oip(told: Any) -> ModelMetadata:
     """Read the answer to `/v2/models/NAME`. BadAnswer."""
     try:
-        signature = Signature(
-            DEFAULT_SIGNATURE,
-            inputs={tensor["name"]: _oip_spec(tensor) for tensor in told["inputs"]},
-            outputs={tensor["name"]: _oip_spec(tensor) for tensor in told["outputs"]},
-        )
+        signature = told_signatures.from_oip(told)
         versions = tuple(str(version) for version in told.get("versions") or ())
         platform = str(told.get("platform", ""))
         return ModelMetadata(told["name"], versions, platform, {signature.name: signature})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except UNREADABLE as error:
         raise _unlike(error, "metadata of a model") from None
 
 
@@ -85,13 +78,8 @@ def states_from_oip(told: Any) -> list[ModelState]:
             )
             for entry in told
         ]
-    except (KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise _unlike(error, "index of models") from None
-
-
-def _oip_spec(tensor: Mapping[str, Any]) -> TensorSpec:
-    dtype = _OF_DATATYPE.get(tensor["datatype"], tensor["datatype"])
-    return TensorSpec(tensor["name"], dtype, _shape(tensor["shape"]))
 
 
 # ---------------------------------------------------------------------- TensorFlow Serving
@@ -101,20 +89,9 @@ def from_tfserving(told: Any) -> ModelMetadata:
     """Read the answer to `/v1/models/NAME/metadata`. BadAnswer."""
     try:
         spec = told["model_spec"]
-        definitions = told["metadata"]["signature_def"]["signature_def"]
-        signatures = {
-            name: Signature(
-                name,
-                inputs=_tensor_infos(definition["inputs"]),
-                outputs=_tensor_infos(definition["outputs"]),
-                method_name=str(definition.get("method_name", "")),
-            )
-            for name, definition in definitions.items()
-            # What TensorFlow calls by itself has neither.
-            if definition.get("inputs") or definition.get("outputs")
-        }
+        signatures = told_signatures.from_tfserving(told)
         return ModelMetadata(spec["name"], (str(spec["version"]),), "", signatures)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except UNREADABLE as error:
         raise _unlike(error, "metadata of a model") from None
 
 
@@ -130,26 +107,8 @@ def states_from_tfserving(name: str, told: Any) -> list[ModelState]:
             )
             for entry in told["model_version_status"]
         ]
-    except (KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise _unlike(error, "status of a model") from None
-
-
-def _tensor_infos(told: Mapping[str, Any]) -> dict[str, TensorSpec]:
-    return {name: _tensor_info(name, info) for name, info in told.items()}
-
-
-def _tensor_info(name: str, info: Mapping[str, Any]) -> TensorSpec:
-    enum = info["dtype"]
-    dtype = _OF_ENUM.get(enum, enum.removeprefix("DT_").lower())
-    shape = info["tensor_shape"]
-    sizes = None if shape.get("unknown_rank") else [dim["size"] for dim in shape.get("dim", ())]
-    return TensorSpec(name, dtype, _shape(sizes), str(info.get("name", "")))
-
-
-def _shape(sizes: Any) -> Shape | None:
-    if sizes is None:
-        return None
-    return tuple(None if int(size) < 0 else int(size) for size in sizes)
 
 
 def _unlike(error: Exception, what: str) -> BadAnswer:

@@ -78,7 +78,7 @@ class Oip:
         try:
             outputs = parse(reply.body[:length])["outputs"]
             return _read(outputs, memoryview(reply.body)[length:])
-        except (KeyError, TypeError, DecodeError) as error:
+        except (KeyError, TypeError, AttributeError, DecodeError) as error:
             msg = f"the server's answer is no answer to inference: {error}"
             raise BadAnswer(msg) from None
 

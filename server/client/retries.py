@@ -16,6 +16,7 @@ import email.utils
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Final
 
 from server.client.errors import ClientError, Refused, Unreachable
@@ -125,6 +126,8 @@ def _number(text: str) -> float | None:
 
 def _until(text: str, now: float) -> float | None:
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
+        told = email.utils.parsedate_to_datetime(text)
+        # Without a zone, as the oldest of the three forms of a date, it is in UTC as well.
+        return max(0.0, (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp() - now)
     except (ValueError, OverflowError):
         return None

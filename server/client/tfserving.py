@@ -52,7 +52,7 @@ class TfServing:
         try:
             columns = _columns(told, signature)
             return {name: _read(columns[name], spec) for name, spec in signature.outputs.items()}
-        except (KeyError, TypeError, DecodeError) as error:
+        except (KeyError, TypeError, ValueError, DecodeError) as error:
             msg = f"the server's answer does not fit the model's metadata: {error}"
             raise BadAnswer(msg) from None
 

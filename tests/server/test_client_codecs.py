@@ -25,7 +25,7 @@ from server.inference import InferenceResponse, ModelAddress, ServedModel
 from server.protocols import PROTOCOLS, tfserving_metadata
 from server.protocols.oip_tensors import DATATYPES
 from server.protocols.protocol import Infer
-from server.signature import NUMPY_DTYPES, Array, Signature, Tensors, TensorSpec
+from server.signature import NUMPY_DTYPES, Array, Signature, Tensors, TensorSpec, why_alone
 
 fuzz = settings(derandomize=True, deadline=None, max_examples=40)
 
@@ -178,6 +178,10 @@ def test_rows_are_understood_as_well_as_columns() -> None:
         ("oip", b'{"outputs": [{"name": "y"}]}'),
         ("oip", b'{"outputs": [{"name": "y", "shape": [2], "datatype": "FP32", "data": [1]}]}'),
         ("oip", b'{"outputs": [{"name": "y", "shape": [1], "datatype": "FP9", "data": [1]}]}'),
+        (
+            "oip",
+            b'{"outputs": [{"name": "y", "shape": [1], "datatype": "FP32", "parameters": [1]}]}',
+        ),
         ("tfserving", b'{"outputs": {"z": [1]}}'),
         ("tfserving", b'{"outputs": [[1], [2, 3]]}'),
         ("tfserving", b"[1]"),
@@ -191,6 +195,14 @@ def test_an_answer_that_is_none_is_told(protocol: str, body: bytes) -> None:
     specs = {"y": TensorSpec("y", "float32", (None,))}
     with pytest.raises(BadAnswer, match="the server's answer"):
         DIALECTS[protocol].infer.outputs(Reply(200, body), Signature("s", specs, specs))
+
+
+@pytest.mark.parametrize("body", [b'{"outputs": [[1], [2, 3]]}', b'{"outputs": [["1"], "x"]}'])
+def test_values_that_fit_no_array_are_told_whatever_their_dtype(body: bytes) -> None:
+    for dtype in ("complex64", "strange"):
+        specs = {"y": TensorSpec("y", dtype, (None,))}
+        with pytest.raises(BadAnswer, match="the server's answer"):
+            DIALECTS["tfserving"].infer.outputs(Reply(200, body), Signature("s", specs, specs))
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "99", "²"])
@@ -300,8 +312,9 @@ def test_the_metadata_of_tensorflow_serving_is_read() -> None:
             ("e", "bool", (None, None)),
         ]
     }
-    written = Signature("serving_default", specs, specs)
-    other = Signature("other", specs, {}, "tensorflow/serving/classify")
+    alone = why_alone(specs, specs)
+    written = Signature("serving_default", specs, specs, alone=alone)
+    other = Signature("other", specs, {}, "tensorflow/serving/classify", alone)
     model = ServedModel("m", 7, {s.name: s for s in (written, other)}, "test", 8)
     read = metadata.from_tfserving(tfserving_metadata.metadata(model))
     assert (read.name, read.versions) == ("m", ("7",))

@@ -212,6 +212,13 @@ def test_outputs_are_written_to_files(ask: Run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.json").read_text()) == {"y": expected.tolist()}
 
 
+def test_outputs_that_cannot_be_written_are_told(ask: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "out.npy"
+    folder.mkdir()
+    code, _, err = ask("half_plus_two", "1", "--output", str(folder))
+    assert (code, err) == (2, f"batcher-server: cannot write {folder}: Is a directory\n")
+
+
 # -------------------------------------------------------------------------------- how it ends
 
 
@@ -249,6 +256,8 @@ def test_what_the_server_refuses_ends_with_1(ask: Run, words: list[str], told: s
         (["half_plus_two", "1", "--pixels", "1"], "BLACK:WHITE"),
         (["half_plus_two", "1", "--output", "out.txt"], ".npy, .npz, .json"),
         (["half_plus_two", "1", "--output", "/no/such/out.npy"], "no folder /no/such"),
+        (["half_plus_two", "--output", "out.npy"], "--output takes answers: give an INPUT"),
+        (["half_plus_two\udcff"], "'half_plus_two\\udcff' cannot be sent"),
         (["two_by_two", "[[1, 2]]"], "give each with --input"),
         (["--protocol", "tfserving"], "does not list models"),
     ],
@@ -328,6 +337,23 @@ main()
     )
     assert ran.returncode == 1
     assert ran.stderr.startswith("batcher-server: http://127.0.0.1:1: cannot connect")
+
+
+@pytest.mark.parametrize("words", [["load"], ["serve", "--port", "0"]])
+def test_what_else_there_is_says_what_it_needs(words: list[str]) -> None:
+    program = f"""
+import sys
+sys.modules["prometheus_client"] = None
+from server.cli import main
+sys.argv = ["batcher-server", *{words}]
+main()
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2
+    words_of_it = "prometheus_client is not installed: pip install 'batcher[server]'"
+    assert ran.stderr == f"batcher-server: {words_of_it}\n"
 
 
 def test_an_interrupt_ends_it_with_130() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -179,6 +180,63 @@ def test_where_nobody_listens_is_told() -> None:
     asyncio.run(main())
 
 
+def test_a_host_without_an_address_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
+    async def main() -> None:
+        async with Client("http://nowhere", "m", retries=SOON) as client:
+            with pytest.raises(Unreachable, match="cannot connect: Name or service not known"):
+                await client.predict([[1.0]])
+
+    asyncio.run(main())
+
+
+def test_who_speaks_no_tls_is_told() -> None:
+    async def main() -> None:
+        async with small({}) as (_, url):
+            client = Client(url.replace("http", "https"), "m", retries=Retries(attempts=1))
+            async with client:
+                with pytest.raises(Unreachable, match=r"cannot connect: .*SSL"):
+                    await client.predict([[1.0]])
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind", "words"),
+    [
+        (b"SSH-2.0-OpenSSH\r\n", BadAnswer, "no HTTP: "),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", BadAnswer, "chunk"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20000 + b"\r\n\r\n", BadAnswer, "no HTTP: "),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Encoding: gzip\r\n\r\n{}",
+            Unreachable,
+            "Can not decode content-encoding: gzip",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_told_on_a_line_and_not_asked_again(
+    raw: bytes, kind: type[Exception], words: str
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.write(raw)
+        return await hang_up(request)
+
+    async def main() -> None:
+        async with small({INFER: answer}) as (server, url):
+            async with Client(url, "m", protocol="oip", retries=SOON) as client:
+                with pytest.raises(kind, match=words) as told:
+                    await client.infer(X)
+            assert "\n" not in str(told.value)
+            assert len(server.seen) == 1
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     ("status", "kind"), [(500, ServerFailed), (400, InvalidRequest), (404, NotFound)]
 )
@@ -217,6 +275,19 @@ def test_who_does_not_answer_in_time_is_left() -> None:
             with pytest.raises(DeadlineExceeded, match="no answer within") as told:
                 await client.infer(X, timeout=0.05)
             assert told.value.attempts == 1
+
+    asyncio.run(main())
+
+
+def test_a_call_that_is_under_way_when_the_client_is_closed_fails() -> None:
+    async def main() -> None:
+        async with small({INFER: never}) as (server, url):
+            async with Client(url, "m", protocol="oip", retries=SOON) as client:
+                calling = asyncio.create_task(client.infer(X))
+                await until(lambda: len(server.seen) == 1)
+            with pytest.raises(Unreachable):
+                await calling
+            assert len(server.seen) == 1
 
     asyncio.run(main())
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -40,6 +41,17 @@ def refused(**headers: str) -> Reply:
 # ------------------------------------------------------------------------------------- decisions
 
 
+@pytest.fixture
+def far_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Where the time of day is not that of HTTP."""
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "XXX+5")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_away")
 @pytest.mark.parametrize(
     ("headers", "wait"),
     [
@@ -50,6 +62,7 @@ def refused(**headers: str) -> Reply:
         ({"Retry-After": "3", "Retry-After-Ms": "soon"}, 3.0),
         ({"Retry-After": "Thu, 01 Jan 1970 00:01:45 GMT"}, 5.0),
         ({"Retry-After": "Thu, 01 Jan 1970 00:00:05 GMT"}, 0.0),
+        ({"Retry-After": "Thu Jan  1 00:01:45 1970"}, 5.0),
         ({"Retry-After": "soon"}, None),
         ({"Retry-After": "-1"}, None),
         ({"Retry-After": "nan"}, None),

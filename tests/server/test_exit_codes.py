@@ -264,6 +264,10 @@ def test_no_url_of_load_gives_a_traceback(url: str) -> None:
     assert outcome("load", "--", f"x{url}") == 2
 
 
+def test_a_name_that_is_no_text_is_one_line() -> None:
+    assert outcome("load", "http://127.0.0.1:0", "--model=\udcff") == 2
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["--sizes", "--quantize", "--representative", "--labels", "--rows"]), ODD)
 def test_no_value_of_an_option_of_convert_gives_a_traceback(option: str, value: str) -> None:
