@@ -94,6 +94,8 @@ class Http:
 
 def _why(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno
-        return f"cannot connect: {os.strerror(number) if number else error.os_error}"
+        number = error.os_error.errno or 0
+        # Those of names that are not found are negative, and have words of their own.
+        why = os.strerror(number) if number > 0 else error.os_error.strerror or error.os_error
+        return f"cannot connect: {why}"
     return str(error) or type(error).__name__
