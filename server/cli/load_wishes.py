@@ -65,6 +65,7 @@ def read(given: Mapping[str, Any]) -> Wishes:
     if not (math.isfinite(timeout) and timeout > 0):
         msg = f"timeout is {timeout}: expected a finite number above 0"
         raise ValueError(msg)
+    _check_json_file(given["json_file"])
     rates = _rates(given)
     closed = not rates and given["rates"] is None
     return Wishes(
@@ -82,6 +83,13 @@ def read(given: Mapping[str, Any]) -> Wishes:
         connections=given["connections"],
         json_file=given["json_file"],
     )
+
+
+def _check_json_file(target: Path | None) -> None:
+    """Refuse now what could not be written when the load is over. ValueError."""
+    if target is not None and not target.absolute().parent.is_dir():
+        msg = f"--json: there is no folder {target.absolute().parent}"
+        raise ValueError(msg)
 
 
 def _rates(given: Mapping[str, Any]) -> tuple[float, ...]:

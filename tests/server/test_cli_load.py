@@ -140,6 +140,7 @@ def test_who_needs_a_token_gives_one(tmp_path: Path) -> None:
         (["--header", "x"], "--header takes NAME:VALUE, not 'x'"),
         (["--header", "x:1\t2"], "a header has what cannot be sent"),
         (["--timeout", "0"], "timeout is 0.0"),
+        (["--json", "/nowhere/x.json"], "--json: there is no folder /nowhere"),
     ],
 )
 def test_what_cannot_be_is_one_line(
