@@ -28,6 +28,7 @@ class Callers(ABC, Generic[T, R]):
         "_clock",
         "_deadlines",
         "_expired",
+        "_expires_at",
         "_expiry",
         "_failed",
         "_loop",
@@ -43,8 +44,10 @@ class Callers(ABC, Generic[T, R]):
         self._on_batch = on_batch
         self._state = State.NEW
         self._deadlines: Deadlines[T, R] = Deadlines()
-        # One for the earliest deadline of all.
-        self._expiry: asyncio.TimerHandle | None = None
+        # One for the earliest deadline of all, and when it fires. It does not always know that
+        # itself: uvloop gives no TimerHandle for what is due in less than half a millisecond.
+        self._expiry: asyncio.Handle | None = None
+        self._expires_at = 0.0
         self._answered = self._failed = self._expired = self._cancelled = 0
         self._loop: asyncio.AbstractEventLoop
         self._clock: Callable[[], float]
@@ -112,10 +115,13 @@ class Callers(ABC, Generic[T, R]):
         """Keep one timer, for the earliest deadline."""
         earliest = self._deadlines.earliest()
         if self._expiry is not None:
-            if earliest is not None and self._expiry.when() <= earliest:
+            if earliest is not None and self._expires_at <= earliest:
                 return  # When it fires, it is set anew.
             self._expiry.cancel()
-        self._expiry = None if earliest is None else self._loop.call_at(earliest, self._expire)
+            self._expiry = None
+        if earliest is not None:
+            self._expiry = self._loop.call_at(earliest, self._expire)
+            self._expires_at = earliest
 
     def _expire(self) -> None:
         """Tell everybody whose time has passed, queued or running."""

@@ -95,7 +95,7 @@ def _run() -> int:
         # With this, it returns the exit code of who asks for one, and what a command returns.
         code = _subcommands.main(standalone_mode=False, prog_name=PROGRAM)
     except click.ClickException as wrong:
-        complain(wrong.format_message())
+        complain(" ".join(wrong.format_message().split()))  # Some come as several lines.
         return _IMPOSSIBLE
     except (ConfigError, StartupError) as wrong:
         complain(str(wrong))

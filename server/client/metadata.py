@@ -30,7 +30,7 @@ class ModelMetadata:
         if found is None and not name and len(self.signatures) == 1:
             (found,) = self.signatures.values()
         if found is None:
-            told = repr(name) if name else "default signature"
+            told = f"signature {name!r}" if name else "default signature"
             known = names_text(self.signatures)
             msg = f"nothing is known of the {told} of model {self.name!r}; known are {known}"
             raise InvalidRequest(msg)

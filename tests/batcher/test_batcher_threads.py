@@ -5,13 +5,14 @@ import contextvars
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 import uvloop
 
-from batcher import Batch, Batcher, BatcherClosed, QueueFull, ThreadExecutor
+from batcher import Batch, Batcher, BatcherClosed, DeadlineExceeded, QueueFull, ThreadExecutor
 from tests.batcher.scenes import LONG, double
 
 Main = Coroutine[Any, Any, None]
@@ -101,6 +102,29 @@ def test_the_queue_fills_and_refuses_while_the_thread_is_busy(
 
     run(main())
     assert gate.batches == [[0], [1, 2], [3]]
+
+
+@on_every_loop
+def test_deadlines_that_are_all_but_over_are_told_as_late(run: Callable[[Main], None]) -> None:
+    """uvloop's timer for less than half a millisecond is a plain handle: it does not know when."""
+    gate = Gate()
+
+    async def main() -> None:
+        async with Batcher(gate) as batcher:
+            first = asyncio.ensure_future(batcher.submit(0))
+            await happened(gate.entered)
+            loop = asyncio.get_running_loop()
+            await until(lambda: time.monotonic() - loop.time() < 1e-4)  # It counts milliseconds.
+            late = await asyncio.gather(
+                *(batcher.submit(item, timeout=1e-6) for item in (1, 2, 3)), return_exceptions=True
+            )
+            assert [type(error) for error in late] == [DeadlineExceeded] * 3
+            gate.open.set()
+            assert await first == 0
+            assert batcher.stats().expired == 3
+
+    run(main())
+    assert gate.batches == [[0]]
 
 
 @on_every_loop

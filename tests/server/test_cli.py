@@ -324,3 +324,9 @@ def test_a_wrong_flag_of_tensorflow_serving_is_one_line(
     run: Callable[..., tuple[int, str, str]],
 ) -> None:
     assert_one_line(run("--rest_api_prot=1"), "did you mean --rest_api_port?")
+
+
+def test_a_missing_word_is_one_line_with_its_choices(
+    run: Callable[..., tuple[int, str, str]],
+) -> None:
+    assert_one_line(run("monitoring"), "Missing argument", "Choose from: dashboard, alerts")

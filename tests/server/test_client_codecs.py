@@ -320,7 +320,9 @@ def test_the_metadata_of_tensorflow_serving_is_read() -> None:
     assert (read.name, read.versions) == ("m", ("7",))
     assert read.signature() == written
     assert read.signature("other") == other
-    with pytest.raises(InvalidRequest, match="nothing is known of the 'third' of model 'm'"):
+    with pytest.raises(
+        InvalidRequest, match="nothing is known of the signature 'third' of model 'm'"
+    ):
         read.signature("third")
 
 

@@ -5,7 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -162,6 +162,19 @@ def test_a_line_that_breaks_within_an_answer_is_told() -> None:
             assert (told.value.begun, told.value.attempts) == (True, 1)
             assert isinstance(told.value, ConnectionError)
 
+    asyncio.run(main())
+
+
+def test_a_name_that_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> NoReturn:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def main() -> None:
+        async with Client("http://nobody.invalid", "m", retries=SOON) as client:
+            with pytest.raises(Unreachable, match="cannot connect: Name or service not known"):
+                await client.predict([[1.0]])
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     asyncio.run(main())
 
 
