@@ -156,8 +156,8 @@ class Config:
         names as well as our own. By default it is TensorFlow Serving's path, so that its scrape
         configurations work as they are; "": nowhere.
     otel
-        Whether requests leave spans for OpenTelemetry, which its own variables (OTEL_...) configure
-        all else of; it needs `batcher[otel]`. Off by default. An application that has a tracer
+        Whether requests leave spans for OpenTelemetry, whose own variables (`OTEL_...`) configure
+        all else of them; it needs `batcher[otel]`. Off by default. An application that has a tracer
         provider when this server is made gets the spans.
     cors
         Whether pages of other origins may use the protocols from a browser. Off by default; switch

@@ -68,10 +68,11 @@ def read(given: Mapping[str, Any]) -> Wishes:
     if not (math.isfinite(timeout) and timeout > 0):
         msg = f"timeout is {timeout}: expected a finite number above 0"
         raise ValueError(msg)
+    url = given["url"]
     rates = _rates(given)
     closed = not rates and given["rates"] is None
     return Wishes(
-        target=Target.of(given["url"]),
+        target=Target.of(url if "://" in url else f"http://{url}"),
         model=given["model"],
         form=FORMS[given["protocol"]],
         signature=given["signature"],

@@ -65,6 +65,12 @@ def test_clients_ask_in_each_protocol_what_the_metadata_tells(
     assert 0 < seen["batches"]["mean_rows"] <= 4 * rows
 
 
+def test_an_address_needs_no_scheme(server: ServerProcess) -> None:
+    code, output, errors = run_to_end("load", server.url.removeprefix("http://"), *SHORT)
+    assert (code, errors) == (0, "")
+    assert output.startswith(f"{server.url}/v1/models/digits:predict ")
+
+
 def test_a_file_is_sent_as_it_is(server: ServerProcess, tmp_path: Path) -> None:
     body = tmp_path / "scans.json"
     body.write_text(json.dumps({"instances": [[[1] * 8] * 8] * 5}))
