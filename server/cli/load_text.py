@@ -11,10 +11,11 @@ from typing import Any, Final, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from server.cli.console import plain_console
+from server.cli.console import UNFOLDED, plain_console
 from server.config import ConfigError
 from server.load import Clients, Result, Stretch
 from server.load.batches import Batches, read_timings
@@ -68,7 +69,11 @@ def _show(console: Console, shown: Shown) -> None:
     rows = "1 row" if shown.rows == 1 else f"{shown.rows:,} rows"
     about = f"{shown.protocol}, {rows} in {shown.body_bytes:,} bytes a request"
     console.print(Text.assemble((shown.url, "bold"), f"  {about}"), soft_wrap=True)
-    console.print(_table(console, shown.seen))
+    table = _table(console, shown.seen)
+    # A narrow terminal folds lines by itself; rich would cut the numbers off.
+    unbounded = console.options.update(max_width=UNFOLDED)
+    console.width = max(console.width, Measurement.get(console, unbounded, table).maximum)
+    console.print(table)
     for stretch, batches in shown.seen:
         several = len(shown.seen) > 1
         for line in _notes(stretch, batches):

@@ -98,10 +98,15 @@ def test_a_table_in_a_pipe_is_plain_and_has_a_row_for_each_rate(
     assert [seen["offered"] for seen in json.loads(file.read_text())["seen"]] == [20, 40]
 
 
-def test_progress_is_shown_on_a_terminal_only(server: ServerProcess) -> None:
+def on_terminal(stream: str, *arguments: str) -> tuple[str, str]:
+    """What `load` writes to a terminal of 60 columns, which `stream` is, and what to a pipe."""
     main, terminal = pty.openpty()
-    command = [sys.executable, "-m", "server", "load", server.url, *SHORT, "--clients", "2"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal) as load:
+    with subprocess.Popen(
+        [sys.executable, "-m", "server", "load", *arguments, *SHORT, "--clients", "2"],
+        stdout=terminal if stream == "stdout" else subprocess.PIPE,
+        stderr=terminal if stream == "stderr" else subprocess.PIPE,
+        env={**os.environ, "COLUMNS": "60"},
+    ) as load:
         os.close(terminal)
         shown = b""
         try:
@@ -110,12 +115,25 @@ def test_progress_is_shown_on_a_terminal_only(server: ServerProcess) -> None:
         except OSError:
             # Linux says so when the last one who had the terminal has gone.
             pass
-        assert load.stdout is not None
-        output = load.stdout.read()
+        piped = load.stderr if load.stdout is None else load.stdout
+        assert piped is not None
+        rest = piped.read()
     os.close(main)
     assert load.returncode == 0
-    assert b"2 clients: " in shown
-    assert b"\x1b" not in output
+    return shown.decode(), rest.decode()
+
+
+def test_progress_is_shown_on_a_terminal_only(server: ServerProcess) -> None:
+    shown, output = on_terminal("stderr", server.url)
+    assert "2 clients: " in shown
+    assert "\x1b" not in output
+
+
+def test_no_number_is_cut_off_on_a_narrow_terminal(server: ServerProcess) -> None:
+    shown, errors = on_terminal("stdout", server.url)
+    assert errors == ""
+    assert "rows a batch" in shown
+    assert "…" not in shown
 
 
 def test_who_needs_a_token_gives_one(tmp_path: Path) -> None:
