@@ -55,6 +55,23 @@ def test_a_burst_is_batched(visit: Visit, url: str) -> None:
     see(page, "burst")
 
 
+@pytest.mark.usefixtures("chromium")
+def test_what_did_not_load_is_told_at_the_top(visit: Visit, tmp_path: Path) -> None:
+    (tmp_path / "broken" / "1").mkdir(parents=True)
+    (tmp_path / "broken" / "1" / "saved_model.pb").write_bytes(b"no model")
+    digits = Path(__file__).parents[2] / "server" / "demo" / "digits"
+    models = ["--model", f"digits={digits}", "--model", f"broken={tmp_path / 'broken'}"]
+    with serve(*models) as server:
+        page = visit(server.url)
+        goes(page)
+        expect(page, "#failed").to_have_text("1 version failed")
+        page.locator("#failed").click()
+        expect(page, "#states .state").to_have_text("FAILED")
+        expect(page, "#states .why").to_contain_text("saved_model.pb")
+        see(page, "failed")
+        page.close()
+
+
 FORGET = "(({ history }) => history.forget(history.last.at))([...versions.values()][0])"
 
 

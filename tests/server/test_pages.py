@@ -134,7 +134,7 @@ def test_pages_lead_to_each_other(served: Served) -> None:
     for page in ("/", "/docs"):
         tags = Tags(served.ask("GET", page).body).found
         ways[page] = {urljoin(page, of["href"] or "") for tag, of in tags if tag == "a"}
-    assert ways["/"] == {"/docs", "/metrics"}
+    assert ways["/"] == {"/#others", "/docs", "/metrics"}
     assert "/" in ways["/docs"]
 
 

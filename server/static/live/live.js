@@ -47,6 +47,9 @@ function cardOf(told, place) {
 }
 
 function showOthers(others) {
+  const failed = others.filter((told) => told.error).length;
+  byId("failed").hidden = !failed;
+  byId("failed").textContent = `${plural(failed, "version")} failed`;
   byId("others").hidden = !others.length;
   const text = JSON.stringify(others.map((told) => [told.model, told.version, told.state, told.error]));
   if (byId("states").dataset.text === text) return;
@@ -56,8 +59,10 @@ function showOthers(others) {
 
 function stateOf({ model, version, state, error }) {
   const item = document.createElement("li");
-  const badge = span("state", state);
-  badge.dataset.state = error ? "FAILED" : state;
+  // TensorFlow Serving knows no state for it: what did not load has come to its end.
+  const seen = error ? "FAILED" : state;
+  const badge = span("state", seen);
+  badge.dataset.state = seen;
   item.append(span("name", model), span("number", `version ${version}`), badge, span("why", error));
   return item;
 }
