@@ -28,6 +28,12 @@ def checked_url(url: str) -> str:
     if parsed.scheme not in ("http", "https") or not parsed.host or more:
         msg = f"a server's address is http://HOST:PORT or https://HOST, not {url!r}"
         raise ValueError(msg)
+    try:
+        # As who looks it up will write it.
+        parsed.host.encode("idna")
+    except UnicodeError:
+        msg = f"the host in {url!r} has a name that is too long, or an empty part of one"
+        raise ValueError(msg) from None
     return str(parsed).rstrip("/")
 
 

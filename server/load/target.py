@@ -23,6 +23,11 @@ class Target(NamedTuple):
         if not url.isascii() or not url.isprintable() or " " in url:
             msg = f"{url!r} must be percent-encoded"
             raise ValueError(msg)
+        try:
+            parts.hostname.encode("idna")
+        except UnicodeError:
+            msg = f"{url!r} has a host whose name is too long, or has an empty part"
+            raise ValueError(msg) from None
         port = 80 if parts.port is None else parts.port
         return cls(parts.hostname, port, path)
 

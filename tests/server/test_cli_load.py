@@ -398,9 +398,15 @@ def test_timings_are_medians() -> None:
     assert read_timings([b"", b"run;dur=1"]) is None
 
 
-@pytest.mark.parametrize("url", ["", "x", "https://h/", "http://", "http://h/a b", "http://h/ä"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "x", "https://h/", "http://", "http://h/a b", "http://h/ä"),
+        *(f"http://{'0' * 64}/", "http://a..b/"),
+    ],
+)
 def test_what_is_no_url(url: str) -> None:
-    with pytest.raises(ValueError, match=r"is no http:// URL|must be percent-encoded"):
+    with pytest.raises(ValueError, match=r"is no http:// URL|percent-encoded|is too long"):
         Target.of(url)
 
 

@@ -416,6 +416,7 @@ def test_a_client_for_a_mounted_server_has_a_path() -> None:
         ({"url": "http://"}, "http://HOST:PORT"),
         ({"url": "http://host/?a"}, "http://HOST:PORT"),
         ({"url": "http://host/#a"}, "http://HOST:PORT"),
+        ({"url": f"http://{'0' * 64}"}, "a name that is too long"),
         ({"url": "http://me:secret@host", "token": "a"}, "either a token or a user"),
         ({"token": "a\nb"}, "a header has what cannot be sent: 'Bearer a"),
         ({"headers": {"x\r": "y"}}, "a header has what cannot be sent: 'x"),

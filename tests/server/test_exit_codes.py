@@ -261,7 +261,7 @@ def test_no_value_of_an_option_of_load_gives_a_traceback(option: str, value: str
 @given(ODD)
 def test_no_url_of_load_gives_a_traceback(url: str) -> None:
     assert outcome("load", "--", f"http://127.0.0.1:0{url}") == 2
-    assert outcome("load", "--", f"x{url}") == 2
+    assert outcome("load", "--", f"x://{url}") == 2
 
 
 def test_a_name_that_is_no_text_is_one_line() -> None:
