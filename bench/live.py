@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import click
 
-from bench.compare.forms import raw, tensorflow_serving
+from bench.compare.forms import PLAIN
 from bench.compare.rows import row_of
 from bench.models import cached
 from bench.options import cache_option, json_option
@@ -28,8 +28,6 @@ COLUMNS: Final = (
 )
 
 WARMUP: Final = 1
-
-FORMS: Final = {"json": tensorflow_serving, "raw": raw}
 
 
 class Turn(NamedTuple):
@@ -52,7 +50,7 @@ Examples:
 @click.option(
     "--model", type=click.Choice(["tiny", "mlp", "mobilenet"]), default="tiny", show_default=True
 )
-@click.option("--form", type=click.Choice(list(FORMS)), default="json", show_default=True)
+@click.option("--form", type=click.Choice(list(PLAIN)), default="json", show_default=True)
 @click.option("--viewers", type=click.IntRange(1, 16), default=5, show_default=True)
 @click.option("--clients", type=click.IntRange(1, 4096), default=64, show_default=True)
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
@@ -76,7 +74,7 @@ def command(
     CPUs with the server and wrk.
     """
     turns: dict[int, list[Turn]] = {0: [], viewers: []}
-    sent = FORMS[form](f"/v1/models/{model}:predict").write(row_of(model))
+    sent = PLAIN[form](f"/v1/models/{model}:predict").write(row_of(model))
     arguments = ["server", "--model", f"{model}={cached(model, cache)}", "--port", "0"]
     with running("ours", [*arguments, "--log-level", "warning"]) as server, steps() as progress:
         url = server.url(f"/v1/models/{model}:predict")

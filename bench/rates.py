@@ -9,12 +9,12 @@ import pathlib
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import click
 import uvloop
 
-from bench.compare.forms import Form, raw, tensorflow_serving
+from bench.compare.forms import PLAIN, Form
 from bench.compare.rows import SHAPES, row_of
 from bench.models import cached
 from bench.options import cache_option, json_option
@@ -24,8 +24,6 @@ from bench.screen import steps
 from bench.servers import running
 from bench.target import Target
 from server.load import Kind, Offered, Result, offer, sweep
-
-FORMS: Final = {"json": tensorflow_serving, "raw": raw}
 
 
 class Plan(NamedTuple):
@@ -53,7 +51,7 @@ Examples:
 )
 @click.argument("urls", nargs=-1, metavar="[URL...]")
 @click.option("--model", type=click.Choice(sorted(SHAPES)), default="tiny", show_default=True)
-@click.option("--form", type=click.Choice(sorted(FORMS)), default="json", show_default=True)
+@click.option("--form", type=click.Choice(sorted(PLAIN)), default="json", show_default=True)
 @click.option(
     "--body",
     "body_file",
@@ -130,7 +128,7 @@ def command(
     they are due, on as many connections as that takes, up to a limit.
     """
     plan = Plan(rates=_rates(listed), **options)
-    written = FORMS[form](f"/v1/models/{model}:predict")
+    written = PLAIN[form](f"/v1/models/{model}:predict")
     body, content_type = _body(body_file, written, model)
     with contextlib.ExitStack() as stack:
         named = [(url, url) for url in urls] or [

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from bench.compare.forms import Form, raw, tensorflow_serving
+from bench.compare.forms import PLAIN, Form
 from bench.compare.rows import row_of
 from bench.models import cached
 from bench.options import cache_option, json_option
@@ -24,8 +24,6 @@ COLUMNS: Final = (
 )
 
 WARMUP: Final = 1
-
-FORMS: Final = {"json": tensorflow_serving, "raw": raw}
 
 
 class Turn(NamedTuple):
@@ -48,7 +46,7 @@ Examples:
 @click.option(
     "--model", type=click.Choice(["tiny", "mlp", "mobilenet"]), default="tiny", show_default=True
 )
-@click.option("--form", type=click.Choice(list(FORMS)), default="json", show_default=True)
+@click.option("--form", type=click.Choice(list(PLAIN)), default="json", show_default=True)
 @click.option("--clients", type=click.IntRange(1, 4096), default=64, show_default=True)
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
 @click.option("--seconds", type=click.IntRange(1, 60), default=2, show_default=True)
@@ -83,7 +81,7 @@ def command(
             begins = number % len(each)
             for name, server in each[begins:] + each[:begins]:
                 with server.thawed():
-                    turns[name].append(measure(server, FORMS[form](path), model, clients, seconds))
+                    turns[name].append(measure(server, PLAIN[form](path), model, clients, seconds))
                 progress.advance(bar)
     show(f"{model} {form}, {clients} clients", turns)
     if json_file is not None:

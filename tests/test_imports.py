@@ -239,7 +239,7 @@ ALLOWED: dict[str, str] = {
         " server.signature"
     ),
     "server.cli.client_inputs": (
-        "ml_dtypes numpy server.cli.client_pictures server.client.tensors server.config"
+        "numpy server.cli.client_pictures server.client.tensors server.config"
         " server.errors server.protocols.strict_json server.protocols server.signature"
     ),
     "server.cli.client_pictures": "PIL numpy server.config server.signature",
@@ -247,7 +247,7 @@ ALLOWED: dict[str, str] = {
         "numpy server.client server.config server.protocols.* server.signature"
     ),
     "server.cli.client_text": (
-        "click numpy rich server.cli.client_json server.client server.signature"
+        "click numpy rich server.cli.client_json server.cli.console server.client server.signature"
     ),
     "server.cli.client_asking": (
         "server.cli.* server.client server.client.* server.config server.inference server.signature"

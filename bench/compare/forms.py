@@ -87,6 +87,10 @@ def raw(path: str) -> Form:
     return Form(path, lambda row: Sent(RAW_TYPE, _raw(row)), _numbers)
 
 
+PLAIN: Final[Mapping[str, Callable[[str], Form]]] = {"json": tensorflow_serving, "raw": raw}
+"""The two that this server is measured in by itself, as `--form` names them."""
+
+
 def _json(value: Any) -> Sent:
     return Sent(JSON_TYPE, json.dumps(value, separators=(",", ":")).encode())
 

@@ -18,11 +18,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import ml_dtypes
 import numpy as np
 
 from server.cli.client_pictures import Levels, pixels
-from server.client.tensors import from_lists
+from server.client.tensors import from_file, from_lists
 from server.config import ConfigError
 from server.errors import DecodeError
 from server.protocols import strict_json
@@ -153,17 +152,12 @@ def _of_numpy(content: bytes, path: str) -> Typed:
     try:
         loaded = np.load(io.BytesIO(content), allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return Value(_known(loaded))
+            return Value(from_file(loaded))
         with loaded:
-            return Named({name: Value(_known(loaded[name])) for name in loaded.files})
+            return Named({name: Value(from_file(loaded[name])) for name in loaded.files})
     except (ValueError, EOFError, OSError, AttributeError, zipfile.BadZipFile) as error:
         msg = f"{path} is no file of arrays: {error}"
         raise ConfigError(msg) from None
-
-
-def _known(array: Array) -> Array:
-    """NumPy's files have no name for bfloat16."""
-    return array.view(ml_dtypes.bfloat16) if array.dtype == np.dtype("V2") else array
 
 
 def _of_json(content: bytes, path: str) -> Typed:

@@ -12,11 +12,11 @@ from typing import Final
 import click
 import numpy as np
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from server.cli.client_json import Answer, dtype, text
+from server.cli.console import plain_console
 from server.client import ModelMetadata, ModelState, Receipt
 from server.signature import Array, shape_text
 
@@ -177,15 +177,11 @@ def _time(seconds: float) -> str:
 
 
 def _terminal() -> bool:
-    return _console().is_terminal
-
-
-def _console() -> Console:
-    return Console(highlight=False, emoji=False, markup=False)
+    return plain_console().is_terminal
 
 
 def _print(what: Text | Table) -> None:
-    _console().print(what)
+    plain_console().print(what)
 
 
 def _tabs(*lines: Sequence[str]) -> None:

@@ -4,17 +4,17 @@ import io
 import zipfile
 from typing import ClassVar
 
-import ml_dtypes
 import numpy as np
 
 from server.client.codec import Ask
 from server.client.errors import BadAnswer, InvalidRequest
 from server.client.messages import Reply, Request
+from server.client.tensors import from_file
 from server.client.tfserving import TfServing, path
 from server.protocols.media_types import NPZ
 from server.protocols.npy import write_npz
 from server.protocols.plain_binary import SIGNATURE_NAME
-from server.signature import Array, Signature, Tensors
+from server.signature import Signature, Tensors
 
 
 class PlainBinary(TfServing):
@@ -37,12 +37,7 @@ class PlainBinary(TfServing):
         """The members, by name."""
         try:
             with np.load(io.BytesIO(reply.body), allow_pickle=False) as archive:
-                return {name: _known(archive[name]) for name in archive.files}
+                return {name: from_file(archive[name]) for name in archive.files}
         except (ValueError, AttributeError, EOFError, OSError, zipfile.BadZipFile) as error:
             msg = f"the server's answer is no .npz: {error}"
             raise BadAnswer(msg) from None
-
-
-def _known(array: Array) -> Array:
-    """NumPy's files have no name for bfloat16, and for nothing else that models answer."""
-    return array.view(ml_dtypes.bfloat16) if array.dtype == np.dtype("V2") else array
